@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ _OPTIONS = (
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
 _SECONDS = 120.0
+# Beside other Chromiums on a busy machine, one start in many hangs for good.
+_SECONDS_TO_START = 60.0
+_STARTS = 5
 
 
 @dataclass
@@ -117,29 +122,53 @@ class Tab:
 @contextmanager
 def browser() -> Iterator[Tab]:
     """Start a browser, and yield a tab that records requests, log entries and the accessibility tree."""
-    assert PROGRAM
     folder = Path(tempfile.mkdtemp(prefix="chromium-"))
-    command = [PROGRAM, *_OPTIONS, f"--user-data-dir={folder}", "about:blank"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process, target = _start(folder)
     try:
-        (target,) = (target for target in _tabs(folder) if target["type"] == "page")
-        with connect(target["webSocketDebuggerUrl"], max_size=None) as socket:
+        with connect(target["webSocketDebuggerUrl"], max_size=None, open_timeout=_SECONDS) as socket:
             tab = Tab(socket)
             for domain in ("Page", "Network", "Log", "Accessibility"):
                 tab.do(f"{domain}.enable")
             yield tab
     finally:
-        process.terminate()
-        process.wait(timeout=60)
+        _end(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tabs(folder: Path) -> list[dict[str, Any]]:
-    port_file = folder / "DevToolsActivePort"
-    deadline = time.monotonic() + _SECONDS
-    while not (port_file.exists() and port_file.read_text().count("\n")):
-        assert time.monotonic() < deadline, "Chromium does not start"
+def _start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start Chromium with its profile in `folder`, again if it hangs or crashes. Return it and its first tab."""
+    assert PROGRAM
+    for number in range(_STARTS):
+        profile, log = folder / f"profile-{number}", folder / f"log-{number}"
+        command = [PROGRAM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        target = _first_tab(process, profile)
+        if target is not None:
+            return process, target
+        _end(process)
+    raise AssertionError(f"Chromium does not start: {log.read_text(errors='replace')[-2_000:]}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End Chromium and its processes, also if they hang."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=20)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _first_tab(process: subprocess.Popen[bytes], profile: Path) -> dict[str, Any] | None:
+    """Return the first tab, or None if Chromium does not open one in time."""
+    port_file = profile / "DevToolsActivePort"
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while time.monotonic() < deadline and process.poll() is None:
+        if port_file.exists() and (lines := port_file.read_text().splitlines()):
+            with suppress(httpx.TransportError):
+                tabs = httpx.get(f"http://127.0.0.1:{lines[0]}/json/list", timeout=_SECONDS_TO_START).json()
+                if pages := [tab for tab in tabs if tab["type"] == "page"]:
+                    return dict(pages[0])
         time.sleep(0.05)
-    port = port_file.read_text().splitlines()[0]
-    tabs: list[dict[str, Any]] = httpx.get(f"http://127.0.0.1:{port}/json/list").json()
-    return tabs
+    return None

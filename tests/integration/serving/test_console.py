@@ -233,7 +233,7 @@ def test_cookie_is_protected_and_its_hash_is_stored(api: Api) -> None:
 
 def test_cookie_is_secure_behind_tls(database: str, tmp_path: Path) -> None:
     with serving(database, data_dir=tmp_path, serving_public_url="https://music.example.org") as api:
-        response = httpx.post(f"{api.url}/console/sign-in", data={"key": api.key})
+        response = httpx.post(f"{api.url}/console/sign-in", data={"key": api.key}, timeout=60)
     assert "Secure" in response.headers["set-cookie"]
 
 

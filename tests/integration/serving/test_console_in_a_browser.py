@@ -77,7 +77,7 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def tab(api: Api) -> Iterator[Tab]:
     """A signed-in tab. The charts of the health page are drawn."""
-    response = httpx.post(f"{api.url}/console/sign-in", data={"key": api.key})
+    response = httpx.post(f"{api.url}/console/sign-in", data={"key": api.key}, timeout=60)
     cookie = response.cookies["moovitamix_console"]
     deadline = time.monotonic() + 600
     while "not ready yet" in httpx.get(f"{api.url}/console", cookies={"moovitamix_console": cookie}, timeout=60).text:

@@ -95,7 +95,7 @@ def callback_of(client: httpx.Client, following: str = "/console/actions") -> st
     """Start a sign-in, sign in at the provider, and return the address that it sends the browser back to."""
     started = client.get(SIGN_IN, params={"next": following})
     assert started.status_code == 303, text_of(started.text)
-    address = httpx.get(started.headers["location"]).headers["location"]
+    address = httpx.get(started.headers["location"], timeout=60).headers["location"]
     assert address.startswith(f"http://console.test{CALLBACK}?")
     return address.removeprefix("http://console.test")
 

@@ -207,7 +207,7 @@ def test_page_needs_a_key_with_its_scope(world: Api) -> None:
     page = f"{world.url}/dashboard"
 
     def get_page(**options: object) -> httpx.Response:
-        return httpx.get(page, **options)  # type: ignore[arg-type]
+        return httpx.get(page, timeout=60, **options)  # type: ignore[arg-type]
 
     assert_problem(get_page(), 401, "no-key")
     assert get_page().headers["www-authenticate"] == 'Basic realm="moovitamix"'
@@ -223,7 +223,7 @@ def test_page_needs_a_key_with_its_scope(world: Api) -> None:
     while get_page(auth=("anyone", key.text)).status_code == 200:
         assert time.monotonic() < deadline
     assert_problem(get_page(auth=("anyone", key.text)), 401, "wrong-key")
-    metrics_response = httpx.get(f"{world.url}/metrics", auth=("anyone", world.key))
+    metrics_response = httpx.get(f"{world.url}/metrics", auth=("anyone", world.key), timeout=60)
     assert_problem(metrics_response, 401, "wrong-key")
     assert metrics_response.headers["www-authenticate"].startswith("Bearer ")
 
@@ -250,7 +250,7 @@ def test_page_during_a_database_outage(database: str, postgres: str, data_dir: P
         while api.get("/dashboard").status_code == 200:
             assert time.monotonic() < deadline
         for headers, sees_incidents in ((dict(api.client.headers), True), (invalid_key, False)):
-            response = httpx.get(f"{api.url}/dashboard", headers=headers)
+            response = httpx.get(f"{api.url}/dashboard", headers=headers, timeout=60)
             assert response.status_code == 503
             assert int(response.headers["retry-after"]) >= 1
             assert "The database does not respond" in response.text

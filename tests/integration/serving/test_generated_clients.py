@@ -48,7 +48,7 @@ def url(world: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_document_has_no_lint(url: str, tmp_path: Path) -> None:
-    (tmp_path / "openapi.json").write_bytes(httpx.get(f"{url}/openapi.json").content)
+    (tmp_path / "openapi.json").write_bytes(httpx.get(f"{url}/openapi.json", timeout=60).content)
     shutil.copy(_SOURCES / "redocly.yaml", tmp_path)
     _run(_NODE / "redocly", "lint", "openapi.json", "--max-problems=1000", folder=tmp_path)
 
@@ -77,7 +77,7 @@ def _wait_until_it_responds(address: str, process: subprocess.Popen[bytes]) -> N
     deadline = time.monotonic() + 60
     while True:
         try:
-            assert httpx.get(f"{address}/health/live").is_success
+            assert httpx.get(f"{address}/health/live", timeout=60).is_success
         except httpx.TransportError:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)

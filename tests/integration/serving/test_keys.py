@@ -18,7 +18,7 @@ from tests.integration.serving.test_responses import assert_problem
 
 
 def read_with(api: Api, **headers: str | bytes) -> httpx.Response:
-    return httpx.get(f"{api.url}/v1/users/5/recommendations", headers=headers)
+    return httpx.get(f"{api.url}/v1/users/5/recommendations", headers=headers, timeout=60)
 
 
 def test_key_is_accepted_in_both_headers(world: Api) -> None:
@@ -68,11 +68,11 @@ def test_expired_key_is_refused(world: Api) -> None:
 def test_each_path_needs_its_scope(world: Api, method: str, path: str, scope: Scope) -> None:
     key_without_scope = world.new_key(*(name for name in keys.SCOPES if name != scope))
     headers = {"Authorization": f"Bearer {key_without_scope.text}"}
-    response = httpx.request(method, f"{world.url}{path}", headers=headers)
+    response = httpx.request(method, f"{world.url}{path}", headers=headers, timeout=60)
     assert_problem(response, 403, "missing-scope")
     assert f'scope="{scope}"' in response.headers["www-authenticate"]
     with_it = {"Authorization": f"Bearer {world.new_key(scope).text}"}
-    assert httpx.request(method, f"{world.url}{path}", headers=with_it).status_code in (200, 422)
+    assert httpx.request(method, f"{world.url}{path}", headers=with_it, timeout=60).status_code in (200, 422)
 
 
 def test_new_key_works_at_once_and_revoked_key_stops_soon(world: Api) -> None:
@@ -126,7 +126,7 @@ def test_rate_limit_applies_to_each_key_separately(populated: str) -> None:
         go_live(connection, stage(connection, {5: [1]}))
     with serving(populated, serving_requests_per_minute=5, serving_refusals_per_minute=3) as api:
         metrics = {"Authorization": f"Bearer {api.new_key('metrics:read').text}"}
-        assert httpx.get(f"{api.url}/metrics", headers=metrics).status_code == 200
+        assert httpx.get(f"{api.url}/metrics", headers=metrics, timeout=60).status_code == 200
         other_key = {"Authorization": f"Bearer {api.new_key('recommendations:read').text}"}
         limited = [api.read(5) for _ in range(12)][-1]
         assert_problem(limited, 429, "too-many-requests")
@@ -141,7 +141,7 @@ def test_rate_limit_applies_to_each_key_separately(populated: str) -> None:
         assert failing[-1] == 429
         assert read_with(api, **other_key).status_code == 200
         counted = 'moovitamix_serving_rate_limited_total{route="/v1/users/{user_id}/recommendations"}'
-        assert counted in httpx.get(f"{api.url}/metrics", headers=metrics).text
+        assert counted in httpx.get(f"{api.url}/metrics", headers=metrics, timeout=60).text
 
 
 def test_processes_share_one_rate_limit_in_a_database(populated: str) -> None:
@@ -180,7 +180,7 @@ def test_feedback_flood_is_limited_and_reads_continue(populated: str) -> None:
         statuses: list[int] = []
 
         def flood() -> None:
-            with httpx.Client(base_url=api.url, headers=api.client.headers) as client:
+            with httpx.Client(base_url=api.url, headers=api.client.headers, timeout=60) as client:
                 for track in range(1, 61):
                     feedback = {"user_id": 5, "track_id": track, "useful": True}
                     statuses.append(client.post("/v1/feedback", json=feedback).status_code)

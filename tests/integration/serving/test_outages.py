@@ -53,11 +53,11 @@ def assert_unavailable(api: Api) -> None:
         problem = assert_problem(response, 503, "database-away")
         assert int(response.headers["retry-after"]) >= 1
         assert "postgres" not in json.dumps(problem).lower()
-    health = httpx.get(f"{api.url}/health")
+    health = httpx.get(f"{api.url}/health", timeout=60)
     assert_problem(health, 503, "database-away")
     assert health.json()["live"] is True
     assert health.json()["database"] is health.json()["ready"] is False
-    assert httpx.get(f"{api.url}/health/live").status_code == 200
+    assert httpx.get(f"{api.url}/health/live", timeout=60).status_code == 200
 
 
 def test_database_stop_and_start(own_server: Path) -> None:
@@ -76,7 +76,7 @@ def test_database_stop_and_start(own_server: Path) -> None:
         assert embedded_postgres.start(own_server) == url
         assert_recovers(api, seconds=4)
         assert api.send_feedback(user_id=5, track_id=1, useful=True).status_code in (200, 201)
-        assert httpx.get(f"{api.url}/health").status_code == 200
+        assert httpx.get(f"{api.url}/health", timeout=60).status_code == 200
 
 
 def test_api_starts_while_the_database_is_down(own_server: Path) -> None:
@@ -147,10 +147,10 @@ def test_wrong_database_encoding_is_logged(postgres: str, caplog: pytest.LogCapt
 def test_api_waits_for_the_schema(empty_database: str) -> None:
     with serving(empty_database, key="mm_000000000000_" + "0" * 64) as api:
         assert_problem(api.read(5), 503, "database-away")
-        assert httpx.get(f"{api.url}/health").json()["ready"] is False
+        assert httpx.get(f"{api.url}/health", timeout=60).json()["ready"] is False
         migrate(empty_database)
         deadline = time.monotonic() + 60
-        while not httpx.get(f"{api.url}/health").json()["database"]:
+        while not httpx.get(f"{api.url}/health", timeout=60).json()["database"]:
             assert time.monotonic() < deadline
         assert_problem(api.read(5), 401, "wrong-key")
 
@@ -164,7 +164,7 @@ def test_process_logs_without_secrets_and_stops_on_sigterm(own_server: Path, tmp
     log = tmp_path / "log"
     with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output) as process:
         try:
-            with httpx.Client(transport=httpx.HTTPTransport(retries=50)) as client:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=50), timeout=60) as client:
                 _until_it_listens(client, port)
                 headers = {"X-API-Key": key}
                 assert client.get(f"http://127.0.0.1:{port}/v1/users/5/recommendations", headers=headers).is_success

@@ -190,22 +190,22 @@ def test_options_lists_the_methods(world: Api) -> None:
         ("/v1/feedback", "POST, OPTIONS"),
         ("/health", "GET, HEAD, OPTIONS"),
     ):
-        response = httpx.options(world.url + path)
+        response = httpx.options(world.url + path, timeout=60)
         assert (response.status_code, response.content, response.headers["allow"]) == (204, b"", allowed)
-    assert httpx.options(f"{world.url}/nothing").status_code == 404
+    assert httpx.options(f"{world.url}/nothing", timeout=60).status_code == 404
 
 
 def test_other_origins_are_refused_unless_they_are_configured(populated: str, world: Api) -> None:
     preflight = {"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
     preflight |= {"Access-Control-Request-Headers": "authorization"}
     path = "/v1/users/5/recommendations"
-    assert "access-control-allow-origin" not in httpx.options(world.url + path, headers=preflight).headers
+    assert "access-control-allow-origin" not in httpx.options(world.url + path, headers=preflight, timeout=60).headers
     assert "access-control-allow-origin" not in world.get(path, headers=preflight).headers
     with serving(populated, serving_cors_origins="https://app.example") as api:
-        allowed = httpx.options(api.url + path, headers=preflight)
+        allowed = httpx.options(api.url + path, headers=preflight, timeout=60)
         assert allowed.status_code == 200
         assert allowed.headers["access-control-allow-origin"] == "https://app.example"
-        refused = httpx.options(api.url + path, headers=preflight | {"Origin": "https://evil.example"})
+        refused = httpx.options(api.url + path, headers=preflight | {"Origin": "https://evil.example"}, timeout=60)
         assert "access-control-allow-origin" not in refused.headers
         failed = api.get(path, headers={"Origin": "https://app.example"})
         assert failed.headers["access-control-allow-origin"] == "https://app.example"

@@ -172,9 +172,9 @@ def test_unknown_paths_and_methods_are_refused(world: Api, method: str, path: st
 
 
 def test_health_and_metrics(world: Api) -> None:
-    assert httpx.get(f"{world.url}/health/live").json() == {"live": True}
+    assert httpx.get(f"{world.url}/health/live", timeout=60).json() == {"live": True}
     for path in ("/health", "/health/ready"):
-        health = httpx.get(f"{world.url}{path}")
+        health = httpx.get(f"{world.url}{path}", timeout=60)
         assert health.status_code == 200
         assert health.json()["publication_id"] == PUBLISHED
         assert health.json()["publication_age_seconds"] == 3600
@@ -194,7 +194,9 @@ def test_head_answers_like_get_without_a_body_on_every_path(world: Api) -> None:
     read = [path.format(user_id=5, track_id=1) for path, operations in contract.items() if "get" in operations]
     for path in (*pages, *read):
         for headers in ({}, {"Authorization": "Bearer wrong"}, dict(world.client.headers)):
-            get, head = (httpx.request(method, f"{world.url}{path}", headers=headers) for method in ("GET", "HEAD"))
+            get, head = (
+                httpx.request(method, f"{world.url}{path}", headers=headers, timeout=60) for method in ("GET", "HEAD")
+            )
             assert (path, head.status_code, head.content) == (path, get.status_code, b"")
             equal_headers = ("content-type", "www-authenticate", "content-security-policy", "allow")
             assert [head.headers.get(name) for name in equal_headers] == [
@@ -210,11 +212,11 @@ def test_head_answers_like_get_without_a_body_on_every_path(world: Api) -> None:
 
 
 def test_docs_page_needs_no_internet(world: Api) -> None:
-    page = httpx.get(f"{world.url}/docs")
+    page = httpx.get(f"{world.url}/docs", timeout=60)
     assert page.status_code == 200
     links = re.findall(r'(?:src|href)="([^"]*)"', page.text)
     assert len(links) == 5
     for link in links[1:]:
-        assert httpx.get(f"{world.url}/{link}").status_code == 200
+        assert httpx.get(f"{world.url}/{link}", timeout=60).status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert_problem(httpx.get(f"{world.url}/docs/LICENSE"), 404, "not-found")
+    assert_problem(httpx.get(f"{world.url}/docs/LICENSE", timeout=60), 404, "not-found")

@@ -26,7 +26,7 @@ def test_head_answers_like_get(pages: tuple[str, ...], tmp_path: Path) -> None:
             assert requests.Session().send(outside, timeout=60).status_code == 404
         for path in ("", "index.html", "nothing.html"):
             url = f"http://127.0.0.1:{running.server_port}/{path}"
-            get, head = requests.get(url, timeout=60), requests.head(url, timeout=5)
+            get, head = requests.get(url, timeout=60), requests.head(url, timeout=60)
             assert (path, head.status_code, head.content) == (path, get.status_code, b"")
             assert head.headers.get("Content-Type") == get.headers.get("Content-Type")
     finally:
