@@ -6,6 +6,7 @@ A run does the work with the role of its worker, and refuses what is wrong; this
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -142,25 +143,25 @@ class ConsoleActions:
         if action.deployment is not None and not self._runs.is_configured:
             problem = "This process may start no runs: CONSOLE_PREFECT_API_URL is not set. Use the command line."
             return self._form(request, action, form, problem, 503)
-        (recorded,) = await request.write("actions.request_action", **values)
+        form_key = _form_key(request, action, form, values["target"])
+        (recorded,) = await request.write("actions.request_action", form_key=form_key, **values)
         if action.deployment is not None:
             try:
-                await self._start_run(request, action.deployment, parameters, form.get("form_id", ""), recorded[0])
+                await self._start_run(request, action.deployment, parameters, form_key, recorded[0])
             except PrefectUnanswered as error:
                 return self._form(request, action, form, f"{error}", 503)
         return RedirectResponse(f"{PREFIX}/actions?started={recorded[0]}", 303)
 
     async def _start_run(
-        self, request: ConsoleRequest, deployment: str, parameters: Mapping[str, Any], form_id: str, action_id: int
+        self, request: ConsoleRequest, deployment: str, parameters: Mapping[str, Any], form_key: str, action_id: int
     ) -> None:
-        """Start a run and record the outcome. A form that is sent twice starts one run.
+        """Start a run and record the outcome. The same key starts one run.
 
         Raises PrefectUnanswered; the action is then recorded as requested.
         """
-        key = hashlib.sha256(f"{request.session.token} {form_id}".encode()).hexdigest()
         outcome: dict[str, str | None]
         try:
-            run = await self._runs.start(deployment, parameters, key)
+            run = await self._runs.start(deployment, parameters, form_key)
         except RunRefused as error:
             outcome = {"state": "refused", "flow_run_id": None, "detail": str(error)}
         else:
@@ -241,6 +242,13 @@ def _action_of(request: ConsoleRequest) -> ConsoleAction:
     if action is None:
         raise ConsolePageMissing("There is no such action.")
     return action
+
+
+def _form_key(request: ConsoleRequest, action: ConsoleAction, form: Mapping[str, str], target: str) -> str:
+    """The key of a form. Another target or time makes another action, also if the browser goes back to the form."""
+    form_id = form.get("form_id") or secrets.token_hex(8)
+    parts = [request.session.token, form_id, action.name, target, form.get("hours", "")]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _hours(text: str) -> int:

@@ -1,7 +1,13 @@
 -- name: request_action
--- Records an action before it starts, and returns its id.
-insert into serving.console_actions (action, target, reason, key_id, person, requested_at, state, snoozed_until)
-values (%(action)s, %(target)s, %(reason)s, %(key_id)s, %(person)s, %(now)s, %(state)s, %(snoozed_until)s)
+-- Records an action before it starts, and returns its id. A form that is sent again gets the id of its first row, which
+-- does not change; `do nothing` would return no id.
+insert into serving.console_actions (
+    action, target, reason, key_id, person, requested_at, state, snoozed_until, form_key
+)
+values (
+    %(action)s, %(target)s, %(reason)s, %(key_id)s, %(person)s, %(now)s, %(state)s, %(snoozed_until)s, %(form_key)s
+)
+on conflict (form_key) do update set form_key = excluded.form_key
 returning action_id;
 
 -- name: record_start

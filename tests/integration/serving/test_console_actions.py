@@ -84,6 +84,25 @@ def test_form_that_prefect_does_not_answer_may_be_sent_again(api: Api, person: h
     assert "Prefect has not answered" in text and FORM["reason"] in text
 
 
+def test_form_that_is_sent_twice_leaves_one_action(api: Api, person: httpx.Client) -> None:
+    snooze = {**FORM, "target": "k", "hours": "4", "form_id": "first"}
+    answers = [send(person, "snooze", snooze) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert answers[0].headers["location"] == answers[1].headers["location"]
+    replay = {**FORM, "form_id": "second"}
+    assert [send(person, "replay", replay).status_code for _ in range(2)] == [503, 503]
+    assert [(row[0], row[5]) for row in recorded(api)] == [("snooze", "done"), ("replay", "requested")]
+
+
+def test_form_with_another_target_or_time_is_another_action(api: Api, person: httpx.Client) -> None:
+    for changes in ({}, {"hours": "24"}, {"hours": "24", "form_id": "another"}, {"form_id": ""}, {"form_id": ""}):
+        form = {**FORM, "target": "k", "hours": "4", "form_id": "first"} | changes
+        assert send(person, "snooze", form).status_code == 303
+    assert send(person, "rollback", {**FORM, "target": "1", "form_id": "first"}).status_code == 503
+    assert send(person, "rollback", {**FORM, "target": "2", "form_id": "first"}).status_code == 503
+    assert len(recorded(api)) == 7
+
+
 @pytest.mark.parametrize(
     ("action", "form", "problem"),
     [
