@@ -63,15 +63,16 @@ def prune_stream(connection: Connection, oldest: datetime) -> dict[str, int]:
 
 
 def prune_experiments(connection: Connection, oldest: datetime) -> dict[str, int]:
-    """Delete what users of experiments that ended before `oldest` got and did. The results by day stay.
+    """Delete what users of experiments that ended before `oldest` got and did, in one transaction.
 
-    Returns the number of deleted rows by kind. Raises DatabaseError.
+    The results by day stay. Returns the number of deleted rows by kind. Raises DatabaseError.
     """
     queries = {
         "experiment_outcomes": "ops/old_experiments.delete_outcomes",
         "experiment_exposures": "ops/old_experiments.delete_exposures",
     }
-    return _delete_rows(connection, queries, oldest)
+    with readable_errors(), connection.transaction():
+        return _delete_rows(connection, queries, oldest)
 
 
 def _delete_rows(connection: Connection, queries: Mapping[str, str], oldest: datetime) -> dict[str, int]:
