@@ -308,7 +308,7 @@ class Settings(BaseSettings):
         default=SecretStr(""), validate_default=True
     )
     console_oidc_scopes: str = Field(default="openid", pattern=r"^(\S+ )*openid( \S+)*$")
-    console_oidc_groups_claim: str = Field(default="groups", min_length=1)
+    console_oidc_groups_claim: str = Field(default="groups", pattern=r"^[^.]+(\.[^.]+)*$")
     console_oidc_read_group: Annotated[str, AfterValidator(_needed_with_issuer)] = Field(
         default="", validate_default=True
     )

@@ -125,7 +125,7 @@ class OpenIdSignIn:
             return issuer, claims
 
         issuer, claims = await _in_thread(ask)
-        scopes = self._scopes(claims.get(self._settings.console_oidc_groups_claim))
+        scopes = self._scopes(claim_at(claims, self._settings.console_oidc_groups_claim))
         if not scopes:
             text = "You may not read the console: your account is not in a group that may. Ask its administrator."
             raise SignInRefused(403, text, "the person is in no group of CONSOLE_OIDC_..._GROUP")
@@ -167,6 +167,20 @@ class OpenIdSignIn:
         named = metadata.get("id_token_signing_alg_values_supported", ["RS256"])
         metadata["id_token_signing_alg_values_supported"] = [name for name in named if name in _ALGORITHMS] or ["RS256"]
         return client
+
+
+def claim_at(claims: object, path: str) -> object:
+    """The claim of this name, or below others at a path such as `realm_access.roles`; None if there is none.
+
+    Names may have dots themselves. The longest name that exists comes first.
+    """
+    if not isinstance(claims, Mapping):
+        return None
+    if path in claims:
+        return claims[path]
+    dots = [position for position, character in enumerate(path) if character == "."]
+    found = (claim_at(claims.get(path[:dot]), path[dot + 1 :]) for dot in reversed(dots))
+    return next((claim for claim in found if claim is not None), None)
 
 
 @cache

@@ -162,6 +162,24 @@ def test_claim_with_one_group_as_text_counts(client: httpx.Client, provider: Pro
     assert client.get(callback_of(client)).status_code == 303
 
 
+def test_groups_may_be_below_other_claims_as_in_keycloak(api: Api, provider: Provider, tmp_path: Path) -> None:
+    settings = settings_for(provider) | {"console_oidc_groups_claim": "realm_access.roles"}
+    statuses = {}
+    with serving(api.database, data_dir=tmp_path, **settings) as other:
+        for claims in (
+            {"realm_access": {"roles": ["offline_access", "readers"]}},
+            {"realm_access.roles": ["readers"]},
+            {"realm_access": {"roles": ["staff"]}},
+            {"realm_access": ["readers"]},
+            {"realm_access": {"roles": {"readers": True}}},
+            {"roles": ["readers"]},
+        ):
+            provider.changed_claims = claims
+            with browser(other) as client:
+                statuses[str(claims)] = client.get(callback_of(client)).status_code
+    assert list(statuses.values()) == [303, 303, 403, 403, 403, 403], statuses
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -318,6 +336,8 @@ def test_without_a_provider_only_keys_sign_in(api: Api, tmp_path: Path) -> None:
         ({"console_oidc_client_secret": ""}, "must be set with CONSOLE_OIDC_ISSUER"),
         ({"console_oidc_read_group": ""}, "must be set with CONSOLE_OIDC_ISSUER"),
         ({"console_oidc_scopes": "profile"}, "pattern"),
+        ({"console_oidc_groups_claim": "realm_access..roles"}, "pattern"),
+        ({"console_oidc_groups_claim": ".roles"}, "pattern"),
     ],
 )
 def test_incomplete_settings_are_refused(change: dict[str, str], problem: str) -> None:
