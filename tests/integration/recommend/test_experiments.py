@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from recommender.publishing import experiments, retention
 from tests.conftest import Query, url_of_database
 from tests.integration.recommend.conftest import DatabaseCopy, FilledDatabase, UseDatabase, filled_database
 from tests.integration.recommend.test_publications import NOW
+from tests.integration.test_lineage import assert_runs_are_complete, completed, read, tables, write_events_to
 from tests.publications import live_publication, quick_candidates, quick_settings
 
 POPULARITY, EASE = 1, 2  # publications, and their model runs
@@ -133,3 +135,15 @@ def test_experiment_needs_a_publication_of_another_model(
     assert "model-2.npz" in capfd.readouterr().err
     with connect(place.database) as connection:
         assert experiments.newest_experiment(connection) is None
+
+
+def test_end_of_an_experiment_is_in_the_lineage(
+    place: DatabaseCopy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert experiment.main(["start", str(EASE)]) == 0
+    events_file = write_events_to(tmp_path / "events.jsonl", monkeypatch)
+    assert experiment.main(["stop"]) == 0
+    events = read(events_file)
+    assert_runs_are_complete(events, "experiment")
+    switched = completed(events)["experiment.switch_publication"]
+    assert "ml.current_recommendations" in tables(switched["outputs"])
