@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import compress, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from recommender.evaluation.trials import (
 )
 from recommender.models.base import Params
 from recommender.models.popularity import Popularity
-from recommender.models.registry import CANDIDATES, Candidates
+from recommender.models.registry import CANDIDATES, Candidate, Candidates
 
 # Further settings are tried for this many models: those with the best first setting.
 MODELS_TUNED = 3
@@ -162,6 +163,7 @@ class _ModelSearch:
         self._best: dict[str, ScoredTrial] = {}
         self._tried: list[ScoredTrial] = []
         self._failures: dict[str, str] = {}
+        self._stopped: set[str] = set()
         self._failed: list[str] = []
         self._skipped: list[str] = []
 
@@ -173,11 +175,10 @@ class _ModelSearch:
             tunable = [name for name in self._ranked() if self._candidates[name].directions]
             self._try_directions(runner, tunable[:MODELS_TUNED])
             self._try_first_settings(runner, blends)
-            self._try_directions(runner, [name for name in list(self._ranked())[:1] if name in blends])
+            self._try_directions(runner, self._best_blend(blends))
 
     def _try_first_settings(self, runner: TrialRunner, names: Sequence[str]) -> None:
-        first: dict[str, Params] = {}
-        others: dict[str, Params] = {}
+        starts: dict[str, list[Params]] = {}
         for name in names:
             candidate = self._candidates[name]
             failed = [name for name in candidate.members.values() if name in self._failures and name not in self._best]
@@ -187,21 +188,27 @@ class _ModelSearch:
             if useless := [member for member in candidate.members.values() if self._has_useless_attributes(member)]:
                 self._failures[name] = f"has the member {useless[0]}, which is not better than popularity"
                 continue
-            members = {
-                parameter: self._best[member].params
-                for parameter, member in candidate.members.items()
-                if member in self._best
-            }
-            first[name] = {**candidate.settings, **members}
-            others[name] = with_step(members, candidate.settings)
-        self._trials_run += len(first)
-        self._try_all(runner, first)
-        others = {
-            name: params
-            for name, params in others.items()
-            if name in self._best and params != first[name] and self._may_try(f"{name} {format_params(params)}")
-        }
-        self._try_all(runner, others)
+            starts[name] = starts_of(candidate, {model: trial.params for model, trial in self._best.items()})
+        self._trials_run += len(starts)
+        self._try_all(runner, {name: params[0] for name, params in starts.items()})
+        for number in range(1, max(map(len, starts.values()), default=0)):
+            others = {name: params[number] for name, params in starts.items() if len(params) > number}
+            self._try_all(
+                runner,
+                {
+                    name: params
+                    for name, params in others.items()
+                    if (name in self._best or name in self._stopped)
+                    and self._may_try(f"{name} {format_params(params)}")
+                },
+            )
+
+    def _best_blend(self, blends: Sequence[str]) -> list[str]:
+        """The best blend, unless another model is better by more than one standard error."""
+        ranked = self._ranked()
+        best = [name for name in ranked if name in blends][:1]
+        leader = next(iter(ranked), "")
+        return [name for name in best if not self._is_better(ranked[leader].measures, ranked[name].measures)]
 
     def _has_useless_attributes(self, name: str) -> bool:
         """Whether a model with item attributes is not better than popularity: they say nothing about plays."""
@@ -223,8 +230,8 @@ class _ModelSearch:
         """Yield the settings to try; receives whether they were better than the best so far."""
         improved: set[str] = set()
         for direction in self._candidates[name].directions:
-            if improved & direction[0].keys():
-                continue  # an earlier direction already improved this parameter
+            if direction[0].keys() <= improved:
+                continue  # earlier directions already improved these parameters
             for step in direction:
                 params = with_step(self._best[name].params, step)
                 if params == self._best[name].params:
@@ -348,6 +355,7 @@ class _ModelSearch:
     def _record(self, name: str, outcome: ScoredTrial | StoppedTrial | str) -> bool:
         """Record an outcome, and return whether it is the best of its model so far."""
         if isinstance(outcome, StoppedTrial):
+            self._stopped.add(name)
             self._skipped.append(outcome.reason)
             return False
         if isinstance(outcome, str):
@@ -377,6 +385,23 @@ def _send(search: Generator[Params, bool, None], better: bool) -> Params | None:
         return search.send(better)
     except StopIteration:
         return None
+
+
+def starts_of(candidate: Candidate, best: Mapping[str, Params]) -> list[Params]:
+    """The settings to start from: each member of a blend has its best settings, or those that the candidate has for it.
+
+    The first start has the best settings of all members. `best` has the best settings of each model.
+    """
+    members = {parameter: best[model] for parameter, model in candidate.members.items() if model in best}
+    first = {**candidate.settings, **members}
+    own = [name for name in members if name in candidate.settings]
+    starts: list[Params] = []
+    for chosen in product((False, True), repeat=len(own)):
+        step = {name: candidate.settings[name] for name in compress(own, chosen)}
+        params = with_step(first, step)
+        if params not in starts:
+            starts.append(params)
+    return starts
 
 
 def with_step(params: Params, step: Params) -> Params:

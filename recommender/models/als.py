@@ -39,7 +39,7 @@ class ALS(Recommender):
     def __init__(
         self,
         factors: int = 64,  # untuned: the size measured in docs/benchmarks.md ("scoring"); the search tries 64 to 256
-        regularization: float = 0.1,  # docs/models.md ("als"): good values lie between 0.05 and 0.2
+        regularization: float = 0.1,  # docs/models.md ("als"): good values lie between 0.05 and 0.4
         alpha: float = 1.0,  # the default of `implicit`; the search tries 10 and 40
         iterations: int = 15,  # untuned: the default of `implicit`
         seed: int = 0,

@@ -23,9 +23,9 @@ class Candidate:
     """A model of the search: its class, its first settings, which must always work, and its search directions.
 
     Each of `directions` is a sequence of steps. A step replaces settings of the best trial so far. The search follows a
-    direction while every step improves the result, and skips it when an earlier direction improved the same setting.
+    direction while every step improves the result, and skips it when earlier directions improved the same settings.
     The `members` of a blend map a parameter to the candidate whose best settings it takes. If `settings` has others for
-    a member, the search also starts from these, and only from these without that candidate.
+    a member, the search also starts from every combination with these, and only from these without that candidate.
     """
 
     model_class: type[Recommender]
@@ -89,7 +89,12 @@ CANDIDATES: Candidates = {
     ALS.name: Candidate(
         ALS,
         _SMALL_ALS,
-        ((_LARGE_ALS,), ({"factors": 64},)),
+        (
+            ({"regularization": 0.1}, {"regularization": 0.05}),
+            ({"regularization": 0.4},),
+            (_LARGE_ALS, {"regularization": 0.05}),
+            ({"factors": 64},),
+        ),
     ),
     EASE.name: Candidate(
         EASE,
@@ -103,7 +108,7 @@ CANDIDATES: Candidates = {
         EASEWithALS, ({"als": _LARGE_ALS},), *_ALS_WEIGHTS, settings={"ease": _EASE, "als": _SMALL_ALS}
     ),
     ChebyshevWithALS.name: _blend_candidate(
-        ChebyshevWithALS, *_ALS_WEIGHTS, settings={"chebyshev": _CHEBYSHEV, "als": _LARGE_ALS}
+        ChebyshevWithALS, ({"als": _SMALL_ALS},), *_ALS_WEIGHTS, settings={"chebyshev": _CHEBYSHEV, "als": _LARGE_ALS}
     ),
     EASEWithContent.name: _blend_candidate(EASEWithContent, *_CONTENT_WEIGHTS),
     ChebyshevWithContent.name: _blend_candidate(ChebyshevWithContent, *_CONTENT_WEIGHTS),

@@ -21,7 +21,7 @@ from recommender.evaluation.model_search import (
     search_models,
     with_step,
 )
-from recommender.evaluation.splitting import Holdout, split_by_user
+from recommender.evaluation.splitting import DataSplit, Holdout, split_by_user
 from recommender.evaluation.trials import EvaluatedInputs, MeasuredOutcome, MeasuredTrial, TrialLimits, TrialTask
 from recommender.models import file_format
 from recommender.models.als import ALS
@@ -130,6 +130,42 @@ def test_blend_starts_from_the_best_and_from_its_own_settings_of_a_member() -> N
     assert settings_tried(["ease_als", "ease", "als"], 40) == [best, own]
     assert settings_tried(["ease_als", "ease", "als"], 1) == [best]
     assert settings_tried(["ease_als", "ease"], 40) == [own]
+
+
+def test_blend_starts_from_every_combination_of_best_and_own_settings_of_its_members() -> None:
+    members = {"ease": "ease", "als": "als"}
+    blend = Candidate(EASEWithALS, {"als_weight": 0.2, "ease": {"ridge": 1.0}, "als": {"factors": 2}}, members=members)
+    candidates = {
+        "ease_als": blend,
+        "ease": Candidate(EASE, {"ridge": 3.0}),
+        "als": Candidate(ALS, {"factors": 4}),
+    }
+    tried = search_models(*SPLIT, candidates, SEARCH).tried
+    assert [
+        (trial.params["ease"]["ridge"], trial.params["als"]["factors"]) for trial in tried if trial.model == "ease_als"
+    ] == [(3.0, 4), (3.0, 2), (1.0, 4), (1.0, 2)]
+
+
+def test_direction_of_several_settings_is_followed_after_one_of_them_improved() -> None:
+    near = Candidate(
+        broken.Near, {"start": 5, "offset": 0}, (({"start": 8},), ({"start": 9, "offset": 0.6},), ({"start": 7},))
+    )
+    selection = search_models(UPWARDS, LATER, {"near": near}, ModelSearchSettings(k=3))
+    assert [tuple(result.params.values()) for result in selection.tried] == [(5, 0), (8, 0), (9, 0.6)]
+
+
+def test_blend_within_one_standard_error_of_the_best_model_is_tuned() -> None:
+    """The blend is as good as its member, so the member leads; a direction of the blend is followed all the same."""
+    blend = Candidate(EASEWithALS, {"als_weight": 0.0}, (({"als_weight": 1.0},),), {"ease": "ease", "als": "als"})
+    candidates = {"ease": Candidate(EASE), "als": Candidate(ALS, {"factors": 4}), "ease_als": blend}
+    tried = search_models(*SPLIT, candidates, SEARCH).tried
+    assert [trial.params["als_weight"] for trial in tried if trial.model == "ease_als"] == [0.0, 1.0]
+
+
+def test_regularization_of_als_is_searched_both_ways() -> None:
+    als = CANDIDATES["als"]
+    steps = [step["regularization"] for step in itertools.chain(*als.directions) if step.keys() == {"regularization"}]
+    assert min(steps) < als.settings["regularization"] < max(steps)
 
 
 def test_blends_with_als_start_from_measured_settings() -> None:
@@ -308,10 +344,27 @@ def test_file_of_an_unknown_model_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "model.npz")
 
 
-def test_setting_that_can_no_longer_win_is_stopped_and_reported() -> None:
+def _many_users() -> DataSplit:
+    """As UPWARDS and LATER, with enough users to stop a trial early."""
     users = np.arange(1, 1_001)
     plays = Interactions.from_pairs(np.repeat(users, 2), [1, 2] * len(users), catalogue=range(10))
-    holdout = Holdout.from_interactions(Interactions.from_pairs(users, [9, 8] * (len(users) // 2)), plays)
+    later = Interactions.from_pairs(users, [9, 8] * (len(users) // 2))
+    return DataSplit(plays, Holdout.from_interactions(later, plays))
+
+
+def test_blend_whose_first_start_was_stopped_is_tried_with_its_own_settings() -> None:
+    candidates = {
+        "knows": Candidate(broken.Knows, {"upwards": False}),
+        "near": Candidate(broken.Near, {"start": 8, "offset": 0}),
+        "follows": Candidate(broken.Follows, {"member": {"upwards": True}}, members={"member": "knows"}),
+    }
+    selection = search_models(*_many_users(), candidates, replace(SEARCH, stops_early=True))
+    assert [reason.partition(":")[0] for reason in selection.skipped] == ["follows member.upwards=False"]
+    assert selection.results["follows"].params == {"member": {"upwards": True}}
+
+
+def test_setting_that_can_no_longer_win_is_stopped_and_reported() -> None:
+    plays, holdout = _many_users()
     candidates = {"knows": Candidate(broken.Knows, {"upwards": True}, (({"upwards": False},),))}
     whole, early = (
         search_models(plays, holdout, candidates, replace(SEARCH, stops_early=stops_early))

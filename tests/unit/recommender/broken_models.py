@@ -152,6 +152,20 @@ class Near(Knows):
         self._ids = -np.abs(interactions.track_ids - self.params["start"] - self.params["offset"]).astype(np.float32)
 
 
+class Follows(Knows):
+    """Ranks as `knows` with the settings of its member."""
+
+    name: ClassVar[str] = "follows"
+
+    def __init__(self, member: dict[str, bool]) -> None:
+        super().__init__(**member)
+        self._upwards = member["upwards"]
+        self.params = {"member": member}
+
+    def _fit(self, interactions: Interactions) -> None:
+        self._ids = interactions.track_ids.astype(np.float32) * (1 if self._upwards else -1)
+
+
 class FailsOnFour(Knows):
     """Fails on exactly four plays."""
 
