@@ -388,17 +388,16 @@ def _send(search: Generator[Params, bool, None], better: bool) -> Params | None:
 
 
 def starts_of(candidate: Candidate, best: Mapping[str, Params]) -> list[Params]:
-    """The settings to start from: each member of a blend has its best settings, or those that the candidate has for it.
+    """The settings to start from: each member of a blend has the settings that the candidate has for it, or its best.
 
-    The first start has the best settings of all members. `best` has the best settings of each model.
+    The first start has all settings of the candidate, so others replace them only beyond one standard error. `best` has
+    the best settings of each model.
     """
     members = {parameter: best[model] for parameter, model in candidate.members.items() if model in best}
-    first = {**candidate.settings, **members}
-    own = [name for name in members if name in candidate.settings]
+    own = {name: params for name, params in candidate.settings.items() if name in members}
     starts: list[Params] = []
-    for chosen in product((False, True), repeat=len(own)):
-        step = {name: candidate.settings[name] for name in compress(own, chosen)}
-        params = with_step(first, step)
+    for chosen in product((True, False), repeat=len(own)):
+        params = with_step({**candidate.settings, **members}, {name: own[name] for name in compress(own, chosen)})
         if params not in starts:
             starts.append(params)
     return starts

@@ -25,7 +25,7 @@ class Candidate:
     Each of `directions` is a sequence of steps. A step replaces settings of the best trial so far. The search follows a
     direction while every step improves the result, and skips it when earlier directions improved the same settings.
     The `members` of a blend map a parameter to the candidate whose best settings it takes. If `settings` has others for
-    a member, the search also starts from every combination with these, and only from these without that candidate.
+    a member, the search starts from these, then from every combination of both.
     """
 
     model_class: type[Recommender]
@@ -91,7 +91,7 @@ CANDIDATES: Candidates = {
         _SMALL_ALS,
         (
             ({"regularization": 0.1}, {"regularization": 0.05}),
-            ({"regularization": 0.4},),
+            ({"regularization": 0.4}, {"regularization": 0.8}),
             (_LARGE_ALS, {"regularization": 0.05}),
             ({"factors": 64},),
         ),
