@@ -94,7 +94,6 @@ def _specification(app: FastAPI, public_url: str, local_url: str) -> dict[str, A
     specification = get_openapi(
         title=app.title,
         version=app.version,
-        summary="Recommendations for users, and what clients send back.",
         description=_ABOUT,
         routes=app.routes,
         license_info={"name": "Proprietary", "identifier": "LicenseRef-Proprietary"},
