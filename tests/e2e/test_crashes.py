@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -170,8 +171,9 @@ def test_rerun_after_killing_postgres_equals_an_undisturbed_run(
 
     def kill_postgres() -> None:
         number = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+        processes = psutil.Process(number).children()
         os.kill(number, signal.SIGKILL)
-        time.sleep(0.5)  # its processes end
+        psutil.wait_procs(processes, timeout=60)
 
     monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))
     for step, position, nth in (
@@ -255,7 +257,7 @@ def test_second_run_waits_and_has_nothing_to_do(
     api: MockApi, query: Query, clean: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = paused_ingest()
-    monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
+    monkeypatch.setenv("LOCK_WAIT_SECONDS", "600")
     second = start_process("flows.ingest")
     time.sleep(3)
     first.send_signal(signal.SIGCONT)

@@ -106,7 +106,7 @@ def test_console_replays_a_batch_through_prefect(services: Services) -> None:
         page = person.get(f"{url}/console/batches/{batch_id}", timeout=60).text
         ledger_runs = re.findall(r"/console/runs/(\d+)", page)
         assert len(ledger_runs) == 2  # the ingest and the replay
-        opened = person.get(f"{url}/console/runs/{ledger_runs[0]}", timeout=10, allow_redirects=False)
+        opened = person.get(f"{url}/console/runs/{ledger_runs[0]}", timeout=60, allow_redirects=False)
         assert opened.headers["location"].endswith(f"/runs/flow-run/{runs[0]['id']}")
 
 

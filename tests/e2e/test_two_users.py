@@ -44,7 +44,7 @@ class User:
     def run(self, *command: str, **settings: str) -> str:
         """Run a command and return its output. Asserts exit code 0."""
         process = self.start(*command, **settings)
-        output = process.communicate(timeout=250)[0]
+        output = process.communicate(timeout=900)[0]
         assert process.returncode == 0, output
         return output
 

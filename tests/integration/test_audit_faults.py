@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 
 from core import embedded_postgres
@@ -43,8 +43,9 @@ def test_killing_postgres_during_an_audit_gives_one_error_line(
 
     def kill_postgres() -> None:
         number = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+        processes = psutil.Process(number).children()
         os.kill(number, signal.SIGKILL)
-        time.sleep(0.5)  # its processes end
+        psutil.wait_procs(processes, timeout=60)
 
     for step, function in STEPS.items():
         monkeypatch.setenv("DATABASE_URL", embedded_postgres.start(folder))

@@ -201,7 +201,7 @@ def test_pages_require_the_token_and_control_endpoints_do_not() -> None:
 @pytest.mark.parametrize(("arguments", "status"), [(["--size", "x"], 2), (["--fault", "x=1"], 2)])
 def test_invalid_arguments_end_with_a_message(arguments: list[str], status: int) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "mock_server", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=20
+        [sys.executable, "-m", "mock_server", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert result.returncode == status
     assert "error: " in result.stderr and "Traceback" not in result.stderr

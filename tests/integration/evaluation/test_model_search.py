@@ -71,11 +71,11 @@ def test_failed_model_does_not_stop_the_search() -> None:
         "gives_nan": Candidate(broken.GivesNaN),
         "popularity": Candidate(Popularity),
     }
-    search = ModelSearchSettings(k=5, limits=TrialLimits(seconds=3))
+    search = ModelSearchSettings(k=5, limits=TrialLimits(seconds=30))
     selection = search_models(*SPLIT, candidates, search)
     assert selection.chosen.model == "popularity"
     assert set(selection.failed_models) == {"raises", "hangs", "gives_nan"}
-    assert selection.failed_models["hangs"] == "exceeded its time limit of 3 s"
+    assert selection.failed_models["hangs"] == "exceeded its time limit of 30 s"
     assert selection.seconds_limit_reached  # a faster machine might have had a result
 
 

@@ -208,7 +208,7 @@ def changed_tastes(user_count: int = 240, seed: int = 0) -> PlayLog:
 
 
 def test_short_memory_wins_after_a_change_of_tastes(tmp_path: Path) -> None:
-    rules = PromotionSettings(users=200, search_seconds=20, weighting=SHORT_MEMORY)
+    rules = PromotionSettings(users=200, search_seconds=600, weighting=SHORT_MEMORY)
     decision = decide_promotion(changed_tastes(), END, None, FolderStore(tmp_path), rules, dict(QUICK_CANDIDATES))
     assert decision.decision == "published"
     assert decision.recipe.weighting == SHORT_MEMORY
@@ -234,7 +234,7 @@ def test_gate_measures_lists_as_they_are_published(tmp_path: Path) -> None:
 
 
 def test_random_split_uses_unweighted_plays(tmp_path: Path) -> None:
-    rules = PromotionSettings(users=100, search_seconds=20, weighting=SHORT_MEMORY)
+    rules = PromotionSettings(users=100, search_seconds=600, weighting=SHORT_MEMORY)
     decision = decide_promotion(
         log_of((99, 0.5), (31, 50)),
         END,

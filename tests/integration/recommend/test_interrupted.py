@@ -121,7 +121,7 @@ def test_ingest_and_training_run_at_the_same_time(
     for name, value in quick_settings(database, environment).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MOOVITAMIX_API_URL", api.url)
-    monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
+    monkeypatch.setenv("LOCK_WAIT_SECONDS", "600")
     assert ingest_main(["--day", BASE_DAY]) == 0
     assert recommend.main([]) == 0
     api.set_day("2026-11-28")

@@ -306,7 +306,7 @@ def test_training_waits_for_an_ingest_only_to_publish(
         assert live_publication(place.query) is None
         release = threading.Timer(4, ingest.close)
         release.start()
-        monkeypatch.setenv("LOCK_WAIT_SECONDS", "60")
+        monkeypatch.setenv("LOCK_WAIT_SECONDS", "600")
         assert retrain.main([]) == 0
         release.join()
     assert live_publication(place.query) == (1, 2, "ease", "published")
@@ -363,7 +363,7 @@ def test_play_log_keeps_every_play_once_at_any_split(taste_groups: FilledDatabas
         assert log.interactions_from(split).plays.sum() == all_plays.plays.sum() - before
 
 
-RULES = PromotionSettings(k=5, limits=TrialLimits(seconds=4), search_seconds=0.001)
+RULES = PromotionSettings(k=5, limits=TrialLimits(seconds=30), search_seconds=0.001)
 
 
 def test_failed_candidates_are_reported_and_excluded_from_the_search(
@@ -388,7 +388,7 @@ def test_failed_candidates_are_reported_and_excluded_from_the_search(
     assert (decision.recipe.model, decision.decision) == ("ease", "published")
     output = decision.metrics["out"]
     assert set(output) == {"raises", "hangs", "gives_nan", "crashes"}
-    assert output["hangs"] == "exceeded its time limit of 4 s"
+    assert output["hangs"] == "exceeded its time limit of 30 s"
     assert "KeyError" in output["raises"]
     assert "anna@example.org" not in str(decision.metrics)
     assert output["gives_nan"] == "returned scores that are not finite numbers"

@@ -74,7 +74,7 @@ def test_database_stop_and_start(own_server: Path) -> None:
         assert "moovitamix_serving_database_up 0.0" in metrics.text
         time.sleep(3)  # pauses between attempts must not grow
         assert embedded_postgres.start(own_server) == url
-        assert_recovers(api, seconds=4)
+        assert_recovers(api, seconds=15)
         assert api.send_feedback(user_id=5, track_id=1, useful=True).status_code in (200, 201)
         assert httpx.get(f"{api.url}/health", timeout=60).status_code == 200
 
