@@ -56,9 +56,11 @@ def measure(context: BenchmarkContext) -> Measurement:
         )
         context.run(context.show, fill, settings, users, tracks)
         latencies = {}
-        for name in MODELS:
+        for number, name in enumerate(MODELS):
             context.run(context.show, publish, settings, name)
-            latencies[name] = context.run(context.show, consume_at_rate, settings, port, users, tracks, RATE, seconds)
+            latencies[name] = context.run(
+                context.show, consume_at_rate, settings, port, users, tracks, RATE, seconds, 2 * number
+            )
         runs, wrong_plays, backlog_peak = compare_backlog(context, settings, port, users, tracks, sessions)
     median, slowest = (
         {name: float(np.percentile(process.result, percent)) for name, process in latencies.items()}
@@ -150,9 +152,9 @@ def publish(show: Show, settings: Settings, name: str) -> None:
 
 
 def consume_at_rate(
-    show: Show, settings: Settings, port: int, users: int, tracks: int, rate: float, seconds: float
+    show: Show, settings: Settings, port: int, users: int, tracks: int, rate: float, seconds: float, first_part: int = 0
 ) -> list[float]:
-    """Consume plays of random users at a constant rate.
+    """Consume plays of random users at a constant rate: two parts, so other calls need other parts.
 
     Returns the seconds from sending the first play of a user until recommendations that include it were committed.
     """
@@ -170,7 +172,7 @@ def consume_at_rate(
         consumer.metrics.play_to_list.observe = ages.append  # type: ignore[assignment, method-assign]
         _wait(lambda: consumer.metrics.model_loads._value.get() > 0)
         # Some plays warm up caches and query plans.
-        for count, part in ((int(2 * rate), 0), (int(seconds * rate), 1)):
+        for part, count in enumerate((int(2 * rate), int(seconds * rate)), first_part):
             ages.clear()
             stored.clear()
             arguments = (settings.stream_topic, port, users, tracks, count, 1, part, rate)
