@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,22 @@ PORTS = ("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT
 @pytest.fixture(autouse=True)
 def _temporary_folder_is_restored() -> Iterator[None]:
     """Undo the change of the temporary folder that commands make: they use their DATA_DIR."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", TEMPORARY_FOLDER)
-        patch.setenv("TMPDIR", TEMPORARY_FOLDER)
-        yield
-    tempfile.tempdir = TEMPORARY_FOLDER
+    yield
+    restore_temporary_folder()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+    """Undo the same change of shared fixtures. In so long a path, Chromium cannot open its socket."""
+    result = yield
+    if fixturedef.scope != "function":
+        restore_temporary_folder()
+    return result
+
+
+def restore_temporary_folder() -> None:
+    """Let this process and those that it starts use the temporary folder of the test run."""
+    tempfile.tempdir = os.environ["TMPDIR"] = TEMPORARY_FOLDER
 
 
 @pytest.fixture(autouse=True)

@@ -32,9 +32,6 @@ _OPTIONS = (
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
 _SECONDS = 120.0
-# Beside other Chromiums on a busy machine, one start in many hangs for good.
-_SECONDS_TO_START = 60.0
-_STARTS = 5
 
 
 @dataclass
@@ -136,18 +133,17 @@ def browser() -> Iterator[Tab]:
 
 
 def _start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-    """Start Chromium with its profile in `folder`, again if it hangs or crashes. Return it and its first tab."""
+    """Start Chromium with its profile in `folder`. Return it and its first tab."""
     assert PROGRAM
-    for number in range(_STARTS):
-        profile, log = folder / f"profile-{number}", folder / f"log-{number}"
-        command = [PROGRAM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-        target = _first_tab(process, profile)
-        if target is not None:
-            return process, target
+    profile, log = folder / "profile", folder / "log"
+    command = [PROGRAM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    target = _first_tab(process, profile)
+    if target is None:
         _end(process)
-    raise AssertionError(f"Chromium does not start: {log.read_text(errors='replace')[-2_000:]}")
+        raise AssertionError(f"Chromium does not start: {log.read_text(errors='replace')[-2_000:]}")
+    return process, target
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -163,11 +159,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _first_tab(process: subprocess.Popen[bytes], profile: Path) -> dict[str, Any] | None:
     """Return the first tab, or None if Chromium does not open one in time."""
     port_file = profile / "DevToolsActivePort"
-    deadline = time.monotonic() + _SECONDS_TO_START
+    deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         if port_file.exists() and (lines := port_file.read_text().splitlines()):
             with suppress(httpx.TransportError):
-                tabs = httpx.get(f"http://127.0.0.1:{lines[0]}/json/list", timeout=_SECONDS_TO_START).json()
+                tabs = httpx.get(f"http://127.0.0.1:{lines[0]}/json/list", timeout=_SECONDS).json()
                 if pages := [tab for tab in tabs if tab["type"] == "page"]:
                     return dict(pages[0])
         time.sleep(0.05)

@@ -14,6 +14,7 @@ import pytest
 from core import temporary_files
 from core.errors import SettingsError
 from core.temporary_files import keep_temporary_files_in, make_socket_folder, socket_folder
+from tests.conftest import TEMPORARY_FOLDER
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,22 @@ def test_temporary_files_of_this_process_and_its_children_are_in_the_data_folder
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == str(tmp_path / "tmp")
     assert (tmp_path / "tmp").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.fixture(scope="module")
+def _shared_command(tmp_path_factory: pytest.TempPathFactory) -> None:
+    keep_temporary_files_in(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def folders_after_a_command(_shared_command: None) -> tuple[str, str]:
+    return os.environ["TMPDIR"], tempfile.gettempdir()
+
+
+def test_command_of_a_shared_fixture_does_not_change_the_folder_of_the_next(
+    folders_after_a_command: tuple[str, str],
+) -> None:
+    assert folders_after_a_command == (TEMPORARY_FOLDER, TEMPORARY_FOLDER)
 
 
 def test_sockets_are_in_the_folder_itself_if_its_path_allows(tmp_path: Path) -> None:
