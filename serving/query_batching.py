@@ -18,8 +18,8 @@ _MAX_BATCH_SIZE = 32
 class QueryResult:
     """The result for one key: `response` is JSON if a publication is live and the key exists, otherwise None.
 
-    `expired` is why a cursor cannot be continued, None if it can. `experiment_id` is the experiment of which the user
-    got a variant, None if none is served.
+    `expired` is why a cursor cannot be continued, None if it can. `experiment_id` is the experiment whose variant
+    the user got, None if none is served.
     """
 
     live: bool

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,17 +151,21 @@ def _template(postgres: str) -> str:
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """The URL of a database without the project's schemas."""
-    yield from new_database(postgres, "template1")
+    with temporary_database(postgres, "template1") as url:
+        yield url
 
 
 @pytest.fixture
 def database(postgres: str, _template: str) -> Iterator[str]:
     """The URL of a migrated database for this test alone."""
-    yield from new_database(postgres, _template)
+    with temporary_database(postgres, _template) as url:
+        yield url
 
 
-def new_database(postgres: str, template: str) -> Iterator[str]:
-    name = f"test_{uuid4().hex[:12]}"
+@contextmanager
+def temporary_database(postgres: str, template: str, name: str = "") -> Iterator[str]:
+    """Create a copy of a database, by default with a random name. Yields its URL, and deletes it."""
+    name = name or f"test_{uuid4().hex[:12]}"
     with open_connection(postgres) as connection:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))

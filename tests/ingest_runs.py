@@ -13,13 +13,11 @@ from psycopg import sql
 
 from core.sessions import open_connection
 from flows.ingest import main
-from tests.conftest import PAGE_SIZE, MockApi, Query, new_database, url_of_database
+from tests.conftest import PAGE_SIZE, MockApi, Query, url_of_database
 from tests.database_state import database_state
 
 Tables = dict[str, list[tuple[Any, ...]]]
 WAREHOUSE_AND_MARTS = ("warehouse.", "mart.")
-
-temporary_database = contextmanager(new_database)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Tastes for artists, niches and genres. This model can recommend a track that nobody has played yet."""
+"""Tastes for artists, niches and genres. This model can also recommend tracks without plays."""
 
 from __future__ import annotations
 

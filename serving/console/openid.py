@@ -71,7 +71,7 @@ class StartedSignIn:
 
 @dataclass(frozen=True)
 class Person:
-    """A person whom the provider signed in. `reference` is a pseudonym, made of the hash of issuer and subject."""
+    """A signed-in person. `reference` is a pseudonym: a hash of the issuer and the subject."""
 
     reference: str
     scopes: frozenset[Scope]

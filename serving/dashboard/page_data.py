@@ -168,7 +168,7 @@ class NewestPublication:
 
 @dataclass(frozen=True)
 class PausedExperiment:
-    """The running experiment, of which all users get the control, and why."""
+    """The running experiment while all users get the control, and why they do."""
 
     experiment_id: int
     why: str

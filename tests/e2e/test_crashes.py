@@ -17,17 +17,10 @@ import pytest
 from core import embedded_postgres
 from flows import ingest_tasks
 from flows.ingest import main
-from tests.conftest import BASE_DAY, ROOT, MockApi, Query
+from tests.conftest import BASE_DAY, ROOT, MockApi, Query, temporary_database
 from tests.database_state import assert_rows_add_up, database_state
 from tests.e2e.interrupted import interrupt
-from tests.ingest_runs import (
-    Tables,
-    ingest_days,
-    open_query,
-    quick_settings,
-    template_with_days,
-    temporary_database,
-)
+from tests.ingest_runs import Tables, ingest_days, open_query, quick_settings, template_with_days
 
 DAY, NEXT_DAY = BASE_DAY, "2026-12-01"
 

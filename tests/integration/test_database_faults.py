@@ -13,9 +13,9 @@ import pytest
 from psycopg import sql
 
 from flows.ingest import main
-from tests.conftest import BASE_DAY, MockApi, Query
+from tests.conftest import BASE_DAY, MockApi, Query, temporary_database
 from tests.database_state import database_state
-from tests.ingest_runs import Tables, ingest_days, temporary_database
+from tests.ingest_runs import Tables, ingest_days
 
 pytestmark = pytest.mark.usefixtures("quick")
 

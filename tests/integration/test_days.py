@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from flows.ingest import main
-from tests.conftest import BASE_DAY, ROOT, SESSIONS, TRACKS, USERS, MockApi, Query, start_mock_api
+from tests.conftest import BASE_DAY, ROOT, SESSIONS, TRACKS, USERS, MockApi, Query, start_mock_api, temporary_database
 from tests.database_state import assert_rows_add_up, database_state
-from tests.ingest_runs import Tables, template_with_days, temporary_database, warehouse_and_marts
+from tests.ingest_runs import Tables, template_with_days, warehouse_and_marts
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -25,9 +25,9 @@ from core.file_store import FileStore, FolderStore
 from erasure.suppression_list import read_copy
 from flows import erase, ingest, recommend, replay
 from services import backup
-from tests.conftest import ROOT, Query, url_of_database, with_time
+from tests.conftest import ROOT, Query, temporary_database, url_of_database, with_time
 from tests.database_state import assert_rows_add_up, database_state
-from tests.ingest_runs import open_query, temporary_database
+from tests.ingest_runs import open_query
 from tests.object_stores import Bucket
 from tests.publications import quick_candidates, quick_settings
 from tests.source_stub import Row, SourceStub, serve_source, session, track, user

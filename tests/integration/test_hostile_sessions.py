@@ -23,10 +23,10 @@ from flows import ingest, monitor, recommend
 from services import backup
 from serving.database import ensure_serving_database
 from tests import source_stub
-from tests.conftest import ROOT, TEMPORARY_FOLDER
+from tests.conftest import ROOT, TEMPORARY_FOLDER, temporary_database
 from tests.database_state import database_state
 from tests.hostile_settings import DATABASE_DEFAULTS
-from tests.ingest_runs import open_query, temporary_database
+from tests.ingest_runs import open_query
 from tests.integration.serving.api import free_port, serving
 from tests.publications import quick_candidates, quick_settings
 

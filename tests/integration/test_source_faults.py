@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flows.ingest import main
-from tests.conftest import BASE_DAY, MockApi, Query
+from tests.conftest import BASE_DAY, MockApi, Query, temporary_database
 from tests.database_state import assert_rows_add_up, database_state
-from tests.ingest_runs import Tables, ingest_days, temporary_database, warehouse_and_marts, without_revisions
+from tests.ingest_runs import Tables, ingest_days, warehouse_and_marts, without_revisions
 from tests.object_stores import Bucket
 
 pytestmark = pytest.mark.usefixtures("quick")

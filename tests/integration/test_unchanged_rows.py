@@ -31,9 +31,9 @@ from pipeline import batches, landing
 from pipeline.batches import PUBLISHED_STATUSES, Batch
 from pipeline.client import ApiClient
 from pipeline.transformation import TransformedBatch
-from tests.conftest import Query
+from tests.conftest import Query, temporary_database
 from tests.database_state import assert_rows_add_up, database_state
-from tests.ingest_runs import open_query, temporary_database
+from tests.ingest_runs import open_query
 from tests.source_stub import SourceStub, serve_source, session, track, user
 
 DAY = date(2026, 11, 20)

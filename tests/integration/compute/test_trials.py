@@ -20,7 +20,7 @@ from tests.integration.compute.failing_models import EndsItself, EndsItsWorker
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """A scheduler with two workers, each of which may run one trial."""
+    """A scheduler with two workers; each may run one trial."""
     with local_cluster(tmp_path_factory.mktemp("cluster"), workers=2) as started:
         yield started
 

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from core.database import connect
-from tests.conftest import new_database, url_of_database
+from tests.conftest import temporary_database
 from tests.integration.monitor.quiet import quiet_days
 from tests.integration.monitor.world import Connection, populate
 from tests.integration.recommend.conftest import no_settings as no_settings
@@ -29,15 +27,6 @@ _COUNTED = {
 
 
 @contextmanager
-def _database(postgres: str, name: str, template: str) -> Iterator[str]:
-    names = sql.Identifier(name), sql.Identifier(template)
-    with psycopg.connect(postgres, autocommit=True) as server:
-        server.execute(sql.SQL("create database {} template {}").format(*names))
-        yield url_of_database(postgres, name)
-        server.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
-
-
-@contextmanager
 def _for_a_while(url: str) -> Iterator[Connection]:
     """A connection on which everything is undone at the end: quicker than a database for each test."""
     with connect(url) as connection:
@@ -51,7 +40,7 @@ def _for_a_while(url: str) -> Iterator[Connection]:
 
 @pytest.fixture(scope="session")
 def _small(postgres: str, _template: str) -> Iterator[str]:
-    with _database(postgres, _SMALL, _template) as url:
+    with temporary_database(postgres, _template, _SMALL) as url:
         populate(url, range(1, 10), range(1, 61))
         yield url
 
@@ -66,14 +55,14 @@ def connection(_small: str) -> Iterator[Connection]:
 @pytest.fixture(scope="session")
 def quiet_template(postgres: str, _template: str) -> Iterator[str]:
     """A template database with quiet days."""
-    with _database(postgres, _QUIET, _template) as url:
+    with temporary_database(postgres, _template, _QUIET) as url:
         quiet_days(url)
         yield _QUIET
 
 
 @pytest.fixture(scope="session")
 def _shared(postgres: str, quiet_template: str) -> Iterator[str]:
-    with _database(postgres, f"{_QUIET}_shared", quiet_template) as url:
+    with temporary_database(postgres, quiet_template, f"{_QUIET}_shared") as url:
         yield url
 
 
@@ -87,7 +76,8 @@ def quiet(_shared: str) -> Iterator[Connection]:
 @pytest.fixture
 def quiet_database(postgres: str, quiet_template: str) -> Iterator[str]:
     """The URL of a copy with committed data."""
-    yield from new_database(postgres, quiet_template)
+    with temporary_database(postgres, quiet_template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from core.database import connect
 from core.errors import DatabaseError
 from recommender.monitoring import quality_monitor
 from recommender.monitoring.quality_monitor import DueDay
-from tests.conftest import new_database
+from tests.conftest import temporary_database
 from tests.integration.monitor.quiet import (
     QUIET_DAYS,
     UNLISTED_TRACK,
@@ -111,13 +111,12 @@ def test_late_evaluation_gives_the_same_figures(
             day(number) for number in range(6, 10)
         ]
         caught_up = monitor_rows(late)
-    for database in new_database(postgres, quiet_template):
-        with connect(database) as punctual:
-            evaluate_due_days(punctual)
-            for number in range(QUIET_DAYS, QUIET_DAYS + 4):
-                days(punctual, number, 1, useful=True)
-                assert [evaluation.quality.day for evaluation in evaluate_due_days(punctual)] == [day(number)]
-            day_by_day = monitor_rows(punctual)
+    with temporary_database(postgres, quiet_template) as database, connect(database) as punctual:
+        evaluate_due_days(punctual)
+        for number in range(QUIET_DAYS, QUIET_DAYS + 4):
+            days(punctual, number, 1, useful=True)
+            assert [evaluation.quality.day for evaluation in evaluate_due_days(punctual)] == [day(number)]
+        day_by_day = monitor_rows(punctual)
     assert caught_up == day_by_day
     assert len(caught_up["decisions"]) == 10
 
@@ -270,16 +269,15 @@ def test_play_after_now_changes_no_verdict(quiet_database: str, postgres: str, q
     """A device clock is ahead, and ours was at the publication. The verdicts are those of correct clocks."""
     verdicts_by_clock = []
     for ahead in (False, True):
-        for database in new_database(postgres, quiet_template):
-            with connect(database) as connection:
-                if ahead:
-                    add_plays(connection, (1, at(QUIET_DAYS, 1 + hours), (UNLISTED_TRACK,)))
-                    values = {"latest": at(QUIET_DAYS, hours)}
-                    connection.execute("update ml.live_publications set live_from = %(latest)s", values)
-                for number in range(QUIET_DAYS, QUIET_DAYS + 3):
-                    evaluate_due_days(connection, now=at(number, 4))
-                    days(connection, number, 1)
-                verdicts_by_clock.append(verdicts(connection))
+        with temporary_database(postgres, quiet_template) as database, connect(database) as connection:
+            if ahead:
+                add_plays(connection, (1, at(QUIET_DAYS, 1 + hours), (UNLISTED_TRACK,)))
+                values = {"latest": at(QUIET_DAYS, hours)}
+                connection.execute("update ml.live_publications set live_from = %(latest)s", values)
+            for number in range(QUIET_DAYS, QUIET_DAYS + 3):
+                evaluate_due_days(connection, now=at(number, 4))
+                days(connection, number, 1)
+            verdicts_by_clock.append(verdicts(connection))
     without, with_it = verdicts_by_clock
     # The publication time is unknown, so the publication counts from its last training play.
     assert with_it == {day(-1): "not-judged"} | without

@@ -13,7 +13,7 @@ from core.errors import SettingsError
 from flows import monitor
 from flows.run import Run
 from recommender.monitoring import days_on_workers
-from tests.conftest import new_database
+from tests.conftest import temporary_database
 from tests.integration.compute.dask_processes import LocalCluster
 from tests.integration.monitor.world import Connection
 
@@ -73,7 +73,7 @@ def test_worker_of_another_database_is_refused(
     (measurement,) = measured
     day = copied.execute("select min(day) from ml.decisions").fetchall()[0][0]
     assert measurement.measure(day).day == day
-    for url in new_database(postgres, quiet_template):
+    with temporary_database(postgres, quiet_template) as url:
         monkeypatch.setenv("DATABASE_URL", url)
         with pytest.raises(SettingsError, match="RECOMMENDER_DATABASE_URL of a worker is not the database of the run"):
             replace(measurement).measure(day)

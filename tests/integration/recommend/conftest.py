@@ -14,8 +14,8 @@ import pytest
 from psycopg import sql
 
 from flows import retrain
-from tests.conftest import Query, url_of_database
-from tests.ingest_runs import open_query, temporary_database
+from tests.conftest import Query, temporary_database, url_of_database
+from tests.ingest_runs import open_query
 from tests.publications import quick_candidates, quick_settings
 from tests.warehouse_data import WarehouseData, fill_warehouse, random_tastes, two_taste_groups
 

@@ -23,7 +23,7 @@ from expectations.rules import meta_of
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication
 from recommender.publishing.publication import PublicationOptions
-from tests.ingest_runs import temporary_database
+from tests.conftest import temporary_database
 from tests.warehouse_data import NEWEST, Session, WarehouseData, fill_warehouse, mark_removed
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)

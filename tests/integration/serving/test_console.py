@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from core.database import connect
 from flows import experiment
 from serving import keys
+from tests.conftest import temporary_database
 from tests.integration.serving.api import Api, serving
 from tests.integration.serving.console_history import HARM, break_last_night, console_history
 from tests.integration.serving.run_history import MAIL, PERSON
@@ -24,7 +25,6 @@ from tests.integration.serving.test_dashboard import text_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BLOCKED = "listen_history-2026-11-22"
-_NAME = "console_world"
 PAGES = {
     "/console": "Last published",
     "/console?days=90&refresh=60": "The last 90 days",
@@ -58,10 +58,7 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
     """The API after thirty nights, the last of them broken."""
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "clock").write_text(NOW.isoformat())
-    names = sql.Identifier(_NAME), sql.Identifier(_template)
-    url = postgres.replace("/postgres?", f"/{_NAME}?")
-    with psycopg_connect(postgres, autocommit=True) as server:
-        server.execute(sql.SQL("create database {} template {}").format(*names))
+    with temporary_database(postgres, _template) as url:
         with connect(url) as connection:
             console_history(connection, NOW, 30)
             break_last_night(connection, NOW)
@@ -73,7 +70,6 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
             serving_key_cache_seconds=0,
         ) as api:
             yield api
-        server.execute(sql.SQL("drop database {} with (force)").format(names[0]))
 
 
 @contextmanager

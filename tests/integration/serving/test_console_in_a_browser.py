@@ -10,11 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from psycopg import connect as psycopg_connect
-from psycopg import sql
 
 from core.database import connect
-from tests.conftest import ROOT
+from tests.conftest import ROOT, temporary_database
 from tests.integration.serving import browser
 from tests.integration.serving.api import Api, serving
 from tests.integration.serving.browser import Tab
@@ -24,7 +22,6 @@ from tests.integration.serving.test_dashboard import INCIDENT
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-_NAME = "console_in_a_browser"
 _AXE = (ROOT / "tests/data/axe/axe.min.js").read_text()
 _VIOLATIONS = """
 axe.run(document, {resultTypes: ["violations"]}).then(results => JSON.stringify(results.violations
@@ -61,17 +58,13 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
     (data_dir / "clock").write_text(NOW.isoformat())
     (data_dir / "alerts").mkdir()
     (data_dir / "alerts" / "open.json").write_text(json.dumps([INCIDENT]))
-    names = sql.Identifier(_NAME), sql.Identifier(_template)
-    url = postgres.replace("/postgres?", f"/{_NAME}?")
-    with psycopg_connect(postgres, autocommit=True) as server:
-        server.execute(sql.SQL("create database {} template {}").format(*names))
+    with temporary_database(postgres, _template) as url:
         with connect(url) as connection:
             console_history(connection, NOW, 30)
             break_last_night(connection, NOW)
             streamed_day(connection, NOW)
         with serving(url, data_dir=data_dir, clock_file=data_dir / "clock") as api:
             yield api
-        server.execute(sql.SQL("drop database {} with (force)").format(names[0]))
 
 
 @pytest.fixture(scope="module")

@@ -14,20 +14,18 @@ from typing import Any
 
 import httpx
 import pytest
-from psycopg import connect as psycopg_connect
-from psycopg import sql
 from pydantic import ValidationError
 
 from core.database import connect
 from core.settings import Settings
 from serving.request_logging import JsonFormatter
+from tests.conftest import temporary_database
 from tests.integration.serving.api import Api, free_port, serving
 from tests.integration.serving.openid_provider import CLIENT_ID, CLIENT_SECRET, Provider, new_key, openid_provider
 from tests.integration.serving.test_console import csrf_token_of
 from tests.integration.serving.test_dashboard import text_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-_NAME = "openid_world"
 SIGN_IN, CALLBACK = "/console/sign-in/openid", "/console/sign-in/callback"
 
 
@@ -62,13 +60,9 @@ def running_api(
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "alerts").mkdir()
     (data_dir / "clock").write_text(NOW.isoformat())
-    names = sql.Identifier(_NAME), sql.Identifier(_template)
-    url = postgres.replace("/postgres?", f"/{_NAME}?")
-    with psycopg_connect(postgres, autocommit=True) as server:
-        server.execute(sql.SQL("create database {} template {}").format(*names))
-        with serving(url, data_dir=data_dir, clock_file=data_dir / "clock", **settings_for(running_provider)) as api:
-            yield api
-        server.execute(sql.SQL("drop database {} with (force)").format(names[0]))
+    settings = {"data_dir": data_dir, "clock_file": data_dir / "clock", **settings_for(running_provider)}
+    with temporary_database(postgres, _template) as url, serving(url, **settings) as api:
+        yield api
 
 
 @pytest.fixture

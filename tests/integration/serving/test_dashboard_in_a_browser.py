@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from psycopg import connect as psycopg_connect
-from psycopg import sql
 
 from core.database import connect
+from tests.conftest import temporary_database
 from tests.integration.serving import browser
 from tests.integration.serving.api import Api, serving
 from tests.integration.serving.browser import Tab
@@ -21,7 +20,6 @@ from tests.integration.serving.test_dashboard import load_page
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-_NAME = "dashboard_in_a_browser"
 _CLIPPED_CHART_TEXTS = """
 [...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().width).flatMap(svg => {
     const frame = svg.getBoundingClientRect();
@@ -41,10 +39,7 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
     """The API on thirty days, one of them with a blocked batch and an alarm, and on a day of streaming."""
     data_dir = tmp_path_factory.mktemp("data")
     (data_dir / "clock").write_text(NOW.isoformat())
-    names = sql.Identifier(_NAME), sql.Identifier(_template)
-    url = postgres.replace("/postgres?", f"/{_NAME}?")
-    with psycopg_connect(postgres, autocommit=True) as server:
-        server.execute(sql.SQL("create database {} template {}").format(*names))
+    with temporary_database(postgres, _template) as url:
         with connect(url) as connection:
             history(connection, NOW, 30)
             streamed_day(connection, NOW)
@@ -59,7 +54,6 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
         ) as api:
             load_page(api)  # wait for the charts
             yield api
-        server.execute(sql.SQL("drop database {} with (force)").format(names[0]))
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ class Servers:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
-    """A primary with two publications of user 5, of which the second is live, and a standby made by pg_basebackup."""
+    """A primary with two publications of user 5, the second one live, and a standby made by pg_basebackup."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     folder.chmod(0o755)
     standby = folder / "standby"

@@ -35,8 +35,8 @@ from recommender.publishing.scoring import MartData, ScoringModel
 from streaming.consumer import Consumer
 from streaming.local_broker import create_topic, start_broker
 from streaming.store import StoredBatch
-from tests.conftest import Query, url_of_database
-from tests.ingest_runs import open_query, temporary_database
+from tests.conftest import Query, temporary_database, url_of_database
+from tests.ingest_runs import open_query
 from tests.integration.serving.api import free_port
 from tests.publications import quick_settings
 from tests.warehouse_data import WarehouseData, fill_warehouse, two_taste_groups
