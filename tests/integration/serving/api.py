@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,8 +174,6 @@ def serving(database: str, **settings: Any) -> Iterator[Api]:
 
 
 def _wait_until_it_listens(server: uvicorn.Server) -> None:
-    import time
-
     deadline = time.monotonic() + 60
     while not server.started:
         assert time.monotonic() < deadline

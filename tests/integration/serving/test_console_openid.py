@@ -303,10 +303,12 @@ def test_failed_sign_ins_count_as_refusals_of_the_address(api: Api, provider: Pr
 
 
 def test_log_names_the_cause_and_neither_person_nor_token(
-    client: httpx.Client, provider: Provider, caplog: pytest.LogCaptureFixture
+    api: Api, provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.changed_claims = {"nonce": "another"}
-    with caplog.at_level(logging.INFO):
+    caplog.set_level(logging.INFO)
+    # A server of its own: a request is logged after its response, so the log is complete when the server ended.
+    with serving(api.database, data_dir=tmp_path, **settings_for(provider)) as own, browser(own) as client:
         client.get(callback_of(client))
     lines = "\n".join(JsonFormatter().format(record) for record in caplog.records if record.name != "httpx")
     assert "the claim nonce of the ID token is not valid" in lines

@@ -124,7 +124,8 @@ def test_key_is_revoked_while_an_ingest_runs(
 def test_rate_limit_applies_to_each_key_separately(populated: str) -> None:
     with connect(populated) as connection:
         go_live(connection, stage(connection, {5: [1]}))
-    with serving(populated, serving_requests_per_minute=5, serving_refusals_per_minute=3) as api:
+    limits = {"serving_requests_per_minute": 5, "serving_refusals_per_minute": 3, "serving_key_cache_seconds": 60}
+    with serving(populated, **limits) as api:
         metrics = {"Authorization": f"Bearer {api.new_key('metrics:read').text}"}
         assert httpx.get(f"{api.url}/metrics", headers=metrics, timeout=60).status_code == 200
         other_key = {"Authorization": f"Bearer {api.new_key('recommendations:read').text}"}
