@@ -129,9 +129,13 @@ def fill(show: Show, settings: Settings, users: int, tracks: int) -> None:
 
 
 def publish(show: Show, settings: Settings, name: str) -> None:
-    """Fit a model on all plays, and make its publication live. The publication has recommendations for one user."""
+    """Fit a model on all plays, and make its publication live. The publication has recommendations for one user.
+
+    Streamed sessions are deleted: after the publication, the consumer would recommend to their users meanwhile.
+    """
     candidate = CANDIDATES[name]
     with connect(settings.database_url.get_secret_value()) as connection:
+        connection.execute("truncate stream.sessions")
         data = read_mart_data(connection, utc_now())
         show(f"fitting {name}")
         model = candidate.model_class(**candidate.settings).fit(data.interactions)

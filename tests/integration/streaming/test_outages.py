@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -316,11 +317,20 @@ def test_consumer_that_left_its_group_during_a_long_outage_of_the_database_joins
     kafka_consumer = kafka.Consumer
     monkeypatch.setattr(kafka, "Consumer", lambda options: kafka_consumer(options | {"max.poll.interval.ms": 2000}))
     url = in_role(stream.place.database, STREAM)
+    wrong_url = make_conninfo(url, dbname="no_such_database")
+    connect, used_urls = consumer_module.connect, list[str]()
+
+    def connect_and_record(url: str, **options: Any) -> Any:
+        used_urls.append(url)
+        return connect(url, **options)
+
+    monkeypatch.setattr(consumer_module, "connect", connect_and_record)
     with stream.consuming() as consumer:
         stream.send(*map(numbered, range(20)))
         stream.wait_for(20)
-        consumer.database_url = make_conninfo(url, dbname="no_such_database")
+        consumer.database_url = wrong_url
         disconnect(stream)
+        until(lambda: wrong_url in used_urls, "the consumer loses its connection, and polls no more")
         time.sleep(4)
         stream.send(*map(numbered, range(20, 40)))
         consumer.database_url = url
