@@ -35,7 +35,7 @@ comment on column ops.batch_figures.batch_id is 'Batch that was measured, before
 comment on column ops.batch_figures.figure is 'Name of the figure, as in docs/learned-ranges.md.';
 comment on column ops.batch_figures.value is
     'Value; the Jensen-Shannon distance from usual, in bits, if the figure is a distribution; null if nothing was measured.';
-comment on column ops.batch_figures.total is 'Number of rows behind a share or a distribution; 0 for other figures.';
+comment on column ops.batch_figures.total is 'Rows of which a share or a distribution is taken; 0 for other figures.';
 comment on column ops.batch_figures.parts is 'Rows by category of a distribution; null otherwise.';
 comment on column ops.batch_figures.expected is 'Value that was expected; null without a range.';
 comment on column ops.batch_figures.lower is 'Lowest normal value; null without a range.';
