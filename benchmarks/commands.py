@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from benchmarks.source import BASE_DAY, ROOT, Sizes, mock_api
 from core.database import connect, migrate
 from core.http_probe import probe_failure
 from core.settings import Settings
+from demo.local_services import free_ports
 
 ROWS = 1_000
 # Rows of each snapshot of the comparison with a loader without checks.
@@ -90,8 +90,7 @@ def _paired_seconds(context: BenchmarkContext, sizes: Sizes, api_url: str, serve
 def prefect_server(context: BenchmarkContext) -> Iterator[str]:
     """Run a Prefect server of its own. Yields the URL of its API. Raises RuntimeError if it does not start."""
     context.show("starting a Prefect server")
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_ports(1)[0]
     environment = os.environ | {
         "PREFECT_HOME": str(context.folder / "prefect-server"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import time
@@ -16,12 +17,15 @@ from core.data_layout import DataLayout
 from core.prefect_client import PrefectClient
 from core.prefect_names import SECONDS_TO_START
 from core.settings import load_settings
+from core.tcp_access import HOST
 from demo.environment import ROOT, DemoError
 from services import prefect_ui
 from services.deploy import DeploymentError, deploy, is_reachable
 from services.local_services import LocalServices, Ports, PrefectCredentials, ServiceProcess, inherited_environment
 
 _BEFORE_WORKER = ("prefect-server", "serving")
+# The system gives higher ports to outgoing connections, perhaps before a service listens on its own.
+_PORTS = range(20_000, 32_768)
 _WORKER = "worker-models"  # the demos deploy only flows of its pool
 
 
@@ -98,12 +102,12 @@ def wait_until_ready(definition: ServiceProcess, process: subprocess.Popen[bytes
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that are free at the moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for free_socket in sockets:
-            free_socket.bind(("127.0.0.1", 0))
-        return [int(free_socket.getsockname()[1]) for free_socket in sockets]
-    finally:
-        for free_socket in sockets:
-            free_socket.close()
+    """Ports of this machine that are free at the moment, and that no outgoing connection gets. Raises DemoError."""
+    ports: list[int] = []
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise DemoError(f"fewer than {count} ports from {_PORTS.start} to {_PORTS.stop - 1} are free; close other programs")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from datetime import date
 
-import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 
@@ -20,6 +19,7 @@ from core.settings import load_settings
 from expectations.auditor_process import AuditorOptions, AuditorProcess, AuditorProcessEnded
 from expectations.thresholds import load_thresholds
 from flows.ingest import main
+from tests.child_processes import children_running
 from tests.conftest import BASE_DAY, ROOT, Query
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -34,12 +34,6 @@ def auditor_process(database: str) -> AuditorProcess:
     process = AuditorProcess()
     process.open(AuditorOptions(database, load_settings(), load_thresholds()))
     return process
-
-
-def processes_of(auditor: AuditorProcess) -> list[psutil.Process]:
-    """The process of the auditor, which is a child of this one."""
-    command = ["-m", "expectations.auditor_process"]
-    return [child for child in psutil.Process().children() if child.cmdline()[1:3] == command]
 
 
 def test_a_command_audits_in_another_process_with_the_same_rules(query: Query) -> None:
@@ -70,7 +64,7 @@ def test_an_error_of_an_audit_reaches_the_run(database: str) -> None:
 
 def test_a_killed_process_gives_one_line_with_the_next_step(database: str) -> None:
     with auditor_process(database) as auditor:
-        [process] = processes_of(auditor)
+        [process] = children_running("expectations.auditor_process")
         process.send_signal(signal.SIGKILL)
         with pytest.raises(AuditorProcessEnded, match=r"exit code -9, .*; run the command again"):
             auditor.audit(TARGET)
@@ -78,7 +72,7 @@ def test_a_killed_process_gives_one_line_with_the_next_step(database: str) -> No
 
 def test_the_process_ends_when_its_run_is_killed(database: str) -> None:
     auditor = auditor_process(database)
-    [process] = processes_of(auditor)
+    [process] = children_running("expectations.auditor_process")
     auditor._connection.close()  # as the system does
     assert process.wait(timeout=60) == 0
     auditor.stop()

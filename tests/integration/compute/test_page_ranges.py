@@ -127,7 +127,11 @@ def test_ranges_of_a_worker_share_settings_and_one_connection(
     monkeypatch.setenv("SOURCE_REQUESTS_PER_SECOND", "1000")
     loaded: list[Settings] = []
     monkeypatch.setattr(extraction, "load_settings", lambda: loaded.append(load_settings()) or loaded[-1])
-    connections = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    # Without the server's own processes, such as autovacuum's.
+    connections = (
+        "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        " and backend_type = 'client backend'"
+    )
     before = query(connections)[0][0]
     reader = PageRangeReader(snapshot)
     with ThreadPoolExecutor(4) as pool:

@@ -18,8 +18,11 @@ from recommender.models.base import Recommender
 from recommender.models.ease import EASE
 from recommender.models.popularity import Popularity
 from recommender.models.registry import load_model
+from tests.child_processes import children_running
 from tests.unit.recommender import broken_models as broken
 from tests.unit.recommender.worlds import tasteful
+
+_TRIAL_PROCESS = "recommender.evaluation.trial_process"
 
 WORLD = tasteful()
 
@@ -73,9 +76,7 @@ def test_faulty_model_fails_with_one_line(model_class: type[Recommender], reason
 def test_hanging_model_is_killed_at_the_time_limit() -> None:
     with pytest.raises(ModelError, match="exceeded its time limit of 2 s"):
         run_trial(broken.Hangs, {}, WORLD, WORLD.user_ids, 5, limits=TrialLimits(seconds=2))
-    assert not [
-        child for child in psutil.Process().children() if "recommender.evaluation.trial_process" in child.cmdline()
-    ]
+    assert not children_running(_TRIAL_PROCESS)
 
 
 def test_model_is_killed_at_the_memory_limit() -> None:
@@ -112,9 +113,8 @@ def test_trial_ends_with_its_parent_process(tmp_path: Path) -> None:
 def _wait_for_child(process: psutil.Process) -> psutil.Process:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for child in process.children():
-            # With more than one thread, it already watches its parent.
-            if "recommender.evaluation.trial_process" in child.cmdline() and child.num_threads() > 1:
+        for child in children_running(_TRIAL_PROCESS, process):
+            if child.num_threads() > 1:  # it already watches its parent
                 return child
         time.sleep(0.05)
     raise AssertionError("no trial was started")

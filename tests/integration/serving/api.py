@@ -19,6 +19,7 @@ import uvicorn
 from core.api_scopes import Scope
 from core.database import connect
 from core.settings import Settings
+from demo.local_services import free_ports
 from serving import keys
 from serving.app import MAX_HEAD_BYTES, create_app
 from serving.keys import SCOPES
@@ -112,9 +113,7 @@ def _first(connection: psycopg.Connection[Any], text: str, parameters: dict[str,
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @dataclass

@@ -18,6 +18,7 @@ from recommender.data.interactions import Interactions
 from recommender.models import file_format
 from recommender.models.als import ALS
 from recommender.models.ease import EASE
+from tests.child_processes import children_running
 from tests.integration.serving.api import REMOVED_TRACK, Api, go_live, serving, stage
 from tests.integration.serving.test_responses import assert_problem, tracks
 
@@ -117,10 +118,8 @@ def test_other_publication_and_its_lost_model_file(api: Api, tmp_path: Path) -> 
 
 def test_process_that_ended_is_started_again(api: Api) -> None:
     wait_for(api, 1)
-    import psutil
-
     # Other serving processes of this test run may have one, too.
-    processes = [child for child in psutil.Process().children() if "recommender.sessions" in child.cmdline()]
+    processes = children_running("recommender.sessions")
     assert processes
     for process in processes:
         process.kill()

@@ -10,6 +10,7 @@ import pytest
 
 from cli import checks
 from core.settings import Settings
+from demo.local_services import free_ports
 from services.local_services import LocalServices, Ports, PrefectCredentials, ServiceProcess
 from services.supervision import SupervisedProcess
 
@@ -22,8 +23,7 @@ def used_port() -> Iterator[int]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def check_port_of_kafka(folder: Path, monkeypatch: pytest.MonkeyPatch, port: int, state: str) -> checks.Check:
