@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -296,7 +297,7 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -
 
 @pytest.fixture(scope="session")
 def prefect_server(prefect_database: Path) -> Iterator[None]:
-    """A Prefect server with its own database, for the flows of this test run."""
+    """A Prefect server with its own database, for the flows of this test run. Its log is no output of a test."""
     from prefect.settings import (
         PREFECT_API_BLOCKS_REGISTER_ON_START,
         PREFECT_API_SSL_CERT_FILE,
@@ -317,13 +318,14 @@ def prefect_server(prefect_database: Path) -> Iterator[None]:
         PREFECT_API_BLOCKS_REGISTER_ON_START: False,
         PREFECT_API_SSL_CERT_FILE: str(one_authority),
     }
-    with pytest.MonkeyPatch.context() as patch, temporary_settings(server_settings):
-        patch.setattr(utilities, "mkdtemp", lambda: folder)
-        with (
-            utilities.prefect_test_harness(server_startup_timeout=600),
-            temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-        ):
-            yield
+    with ExitStack() as stack:
+        stack.enter_context(temporary_settings(server_settings))
+        with (Path(folder) / "server.log").open("wb") as log, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(utilities, "mkdtemp", lambda: folder)
+            patch.setattr(subprocess, "Popen", partial(subprocess.Popen, stdout=log, stderr=log))
+            stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=600))
+        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+        yield
 
 
 Query = Callable[..., list[tuple[Any, ...]]]
