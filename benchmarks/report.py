@@ -142,7 +142,8 @@ def terminal_tables(title: str, figures: Iterable[Figure], tables: Iterable[Tabl
 def missed_targets(figures: Iterable[Figure]) -> list[str]:
     """For each missed target: the number, and the parts of the time or memory."""
     return [
-        f"**{figure.name}** is {figure.number_text} ({figure.target_text}): {figure.breakdown}"
+        f"**{figure.name}** is {figure.number_text} ({figure.target_text})"
+        + (f": {figure.breakdown}" if figure.breakdown else "")
         for figure in figures
         if figure.result == "missed"
     ]

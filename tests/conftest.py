@@ -128,7 +128,7 @@ def postgres() -> Iterator[str]:
             connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
         connection.execute("select pg_reload_conf()")
     yield url
-    shutil.rmtree(folder, ignore_errors=True)
+    embedded_postgres.discard(folder)
 
 
 @pytest.fixture

@@ -21,8 +21,11 @@ def test_figures_are_compared_with_their_targets() -> None:
     assert (ratio.result, ratio.number_text, ratio.target_text) == ("met", "0.80", "at least 0.8")
     memory = Figure("memory", 1025, "", "MB", at_most=1024, breakdown="tables")
     assert (memory.result, memory.number_text, memory.target_text) == ("missed", "1,025 MB", "at most 1,024 MB")
-    figures = [ratio, memory, Figure("import", 5, "", "s")]
-    assert missed_targets(figures) == ["**memory** is 1,025 MB (at most 1,024 MB): tables"]
+    figures = [ratio, memory, Figure("import", 5, "", "s"), Figure("rate", 0.6, "", at_least=0.7)]
+    assert missed_targets(figures) == [
+        "**memory** is 1,025 MB (at most 1,024 MB): tables",
+        "**rate** is 0.60 (at least 0.7)",
+    ]
 
 
 def test_paired_runs_take_medians_of_ratios() -> None:
