@@ -128,7 +128,8 @@ def postgres() -> Iterator[str]:
             connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(setting)))
         connection.execute("select pg_reload_conf()")
     yield url
-    embedded_postgres.discard(folder)
+    embedded_postgres.stop_if_unused(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
