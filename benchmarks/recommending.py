@@ -55,7 +55,7 @@ def measure(context: BenchmarkContext) -> Measurement:
             f"{training.users:,} users, {training.tracks:,} tracks, {training.pairs:,} pairs;"
             f" {training.rows:,} recommendations",
             unit="s",
-            at_most=180.0,
+            at_most=80.0,
             breakdown=breakdown(training.seconds),
         ),
         Figure(

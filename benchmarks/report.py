@@ -140,7 +140,7 @@ def terminal_tables(title: str, figures: Iterable[Figure], tables: Iterable[Tabl
 
 
 def missed_targets(figures: Iterable[Figure]) -> list[str]:
-    """For each missed target: the number, and the parts of the time or memory."""
+    """For each missed target: the number, and its parts if they are known."""
     return [
         f"**{figure.name}** is {figure.number_text} ({figure.target_text})"
         + (f": {figure.breakdown}" if figure.breakdown else "")

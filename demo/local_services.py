@@ -17,15 +17,14 @@ from core.data_layout import DataLayout
 from core.prefect_client import PrefectClient
 from core.prefect_names import SECONDS_TO_START
 from core.settings import load_settings
-from core.tcp_access import HOST
 from demo.environment import ROOT, DemoError
 from services import prefect_ui
 from services.deploy import DeploymentError, deploy, is_reachable
 from services.local_services import LocalServices, Ports, PrefectCredentials, ServiceProcess, inherited_environment
 
 _BEFORE_WORKER = ("prefect-server", "serving")
-# The system gives higher ports to outgoing connections, perhaps before a service listens on its own.
-_PORTS = range(20_000, 32_768)
+# By default, systems give only higher ports to outgoing connections, which could take a port before a service listens.
+_PORTS = range(20_000, 30_000)
 _WORKER = "worker-models"  # the demos deploy only flows of its pool
 
 
@@ -102,11 +101,11 @@ def wait_until_ready(definition: ServiceProcess, process: subprocess.Popen[bytes
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that are free at the moment, and that no outgoing connection gets. Raises DemoError."""
+    """Ports of this machine that are free at the moment, below those of outgoing connections. Raises DemoError."""
     ports: list[int] = []
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
         with suppress(OSError), socket.socket() as probe:
-            probe.bind((HOST, port))
+            probe.bind(("127.0.0.1", port))
             ports.append(port)
         if len(ports) == count:
             return ports

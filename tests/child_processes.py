@@ -8,10 +8,10 @@ import psutil
 
 
 def children_running(module: str, parent: psutil.Process | None = None) -> list[psutil.Process]:
-    """The children of a process, or of this one, that run the module. Children that end meanwhile are left out."""
-    found = []
+    """The children of `parent` that run the module; by default those of this process. Ended children are left out."""
+    children = []
     for child in (parent or psutil.Process()).children():
         with suppress(psutil.NoSuchProcess):
             if module in child.cmdline():
-                found.append(child)
-    return found
+                children.append(child)
+    return children

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -297,8 +298,8 @@ def prefect_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -
 
 
 @pytest.fixture(scope="session")
-def prefect_server(prefect_database: Path) -> Iterator[None]:
-    """A Prefect server with its own database, for the flows of this test run. Its log is no output of a test."""
+def prefect_server(prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server with its own database, for the flows of this test run. Its log is a file."""
     from prefect.settings import (
         PREFECT_API_BLOCKS_REGISTER_ON_START,
         PREFECT_API_SSL_CERT_FILE,
@@ -321,9 +322,11 @@ def prefect_server(prefect_database: Path) -> Iterator[None]:
     }
     with ExitStack() as stack:
         stack.enter_context(temporary_settings(server_settings))
-        with (Path(folder) / "server.log").open("wb") as log, pytest.MonkeyPatch.context() as patch:
+        log_file = tmp_path_factory.mktemp("prefect-server") / "server.log"
+        with log_file.open("wb") as log, pytest.MonkeyPatch.context() as patch:
+            names = vars(subprocess) | {"Popen": partial(subprocess.Popen, stdout=log, stderr=log)}
+            patch.setattr("prefect.server.api.server.subprocess", SimpleNamespace(**names))
             patch.setattr(utilities, "mkdtemp", lambda: folder)
-            patch.setattr(subprocess, "Popen", partial(subprocess.Popen, stdout=log, stderr=log))
             stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=600))
         stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
         yield

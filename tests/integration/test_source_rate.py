@@ -38,9 +38,7 @@ print(json.dumps(sent))
 """
 
 
-def test_processes_together_never_exceed_the_limit(
-    api: MockApi, environment: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_together_keep_the_limit(api: MockApi, environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_REQUESTS_PER_SECOND", str(RATE))
     monkeypatch.setenv("PAGE_SIZE", "5")
     api.set_faults({"endpoint": "tracks", "fail_first": 1})
