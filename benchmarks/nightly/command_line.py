@@ -32,8 +32,8 @@ THREADS = 2
 PAIRS_PER_USER, SESSIONS_PER_USER, ACTIVE_SHARE = 26, 10, 0.1
 SECONDS_PER_PAGE, ROWS_PER_PAGE, PAGES_PER_RANGE = 0.1, 100, 100
 HOURS_BETWEEN_DEATHS, RESTART_SECONDS = 24.0, 60.0
-# Seconds that docs/benchmarks.md has: the steps of a day with 1 % changes after landing, per session; reading the
-# plays, per pair; evaluating a day, per user of the day; and the audit of a publication, per recommendation.
+# Seconds of earlier benchmarks: the steps of a day with 1 % changes after landing, per session; reading the plays, per
+# pair; evaluating a day, per user of the day; and the audit of a publication, per recommendation.
 INGEST_PER_SESSION = 11.1e-6
 READ_PER_PAIR = 1.9e-6
 EVALUATION_PER_USER = 65e-6

@@ -1,4 +1,4 @@
-"""The costs of a nightly run: block times and bytes, measured here, and times of steps from docs/benchmarks.md."""
+"""The costs of a nightly run: block times and bytes, measured here, and times of steps from earlier benchmarks."""
 
 from __future__ import annotations
 

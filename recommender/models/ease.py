@@ -40,7 +40,7 @@ class EASE(Recommender):
         user_exponent: float = 0.5,  # untuned: no experiment is on record; docs/models.md ("ease") gives the reason
         item_exponent: float = 0.25,  # untuned: likewise
         popularity: float = 0.0,  # untuned: Steck 2019 has no such factor
-        weighting: Weighting = "log1p",  # docs/models.md; "log1p_third" won twice in docs/benchmarks.md
+        weighting: Weighting = "log1p",  # docs/models.md; "log1p_third" won only in the dense world
         max_matrix_mb: float = MAX_MATRIX_MB,
     ) -> None:
         super().__init__(

@@ -49,7 +49,7 @@ ChebyshevWithALS = blend_class(
     module=__name__,
     members={"chebyshev": BlendMember(ChebyshevFilter), "als": BlendMember(ALS, weight=0.8)},
 )
-# 2.0: chosen in two of the four worlds of docs/benchmarks.md ("Recommending"), 4.0 in the other two.
+# In the four worlds of docs/benchmarks.md ("Recommending"), earlier searches chose 2.0 twice and 4.0 twice.
 _CONTENT = BlendMember(Content, weight=2.0)
 EASEWithContent = blend_class(
     "EASEWithContent", "ease_content", module=__name__, members={"ease": BlendMember(EASE), "content": _CONTENT}
