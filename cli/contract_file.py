@@ -30,7 +30,7 @@ def read_contract(path: Path) -> Mapping[str, Any]:
 
 
 class _Malformed(Exception):
-    """What is wrong with which element."""
+    """An element of the contract is invalid. The message names the element and the error."""
 
 
 def _parse(path: Path) -> Mapping[str, Any]:
@@ -51,17 +51,17 @@ def _check_elements(elements: object, place: str, key: str) -> None:
     """Check a list whose elements each have a `key` of their own."""
     if not isinstance(elements, list):
         raise _Malformed(f"`{place}` must be a list")
-    known: set[object] = set()
+    known: set[tuple[type, object]] = set()  # in Python, 1 equals True
     for number, element in enumerate(elements, start=1):
         where = f"element {number} of `{place}`"
         if not isinstance(element, dict):
             raise _Malformed(f"{where} must be a mapping")
         value = element.get(key)
-        if key not in element or isinstance(value, list | dict) or (key == "name" and not isinstance(value, str)):
+        if key not in element or isinstance(value, list | dict | set) or (key == "name" and not isinstance(value, str)):
             raise _Malformed(f"{where} lacks `{key}`, or it is no {'text' if key == 'name' else 'single value'}")
-        if value in known:
+        if (type(value), value) in known:
             raise _Malformed(f"{where} has the {key} `{value}` of another element")
-        known.add(value)
+        known.add((type(value), value))
         if key == "name":
             _check_field(element, f"{place}.{value}")
 

@@ -25,10 +25,14 @@ from core.exit_codes import returns_exit_code, run_main
 
 CA, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 _PEM = serialization.Encoding.PEM
+_MOST_DAYS = 36_500
 
 
 def make_certificates(folder: Path, now: datetime, days: int) -> None:
-    """Write the three files; only this user can read the key. Raises UsageError when one exists, OSError."""
+    """Write the three files; only this user can read the key.
+
+    Raises UsageError if one of the files exists, and OSError if the folder cannot be written.
+    """
     for name in (CA, CERTIFICATE, KEY):
         if (folder / name).exists():
             raise UsageError(f"{folder / name} exists; choose another folder, or delete it to make new certificates")
@@ -66,7 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--days", type=int, default=825, help="days until they expire (default: %(default)s)")
     options = parser.parse_args(arguments)
     folder: Path = options.folder.absolute()
-    make_certificates(folder, utc_now(), options.days)
+    if not 1 <= options.days <= _MOST_DAYS:
+        parser.error(f"argument --days: must be 1 to {_MOST_DAYS:,}")
+    try:
+        make_certificates(folder, utc_now(), options.days)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}; choose another folder") from error
     print(f"set on every machine of the cluster:\nDASK_TLS_CA_FILE={folder / CA}")
     print(f"DASK_TLS_CERTIFICATE_FILE={folder / CERTIFICATE}\nDASK_TLS_KEY_FILE={folder / KEY}")
     return 0

@@ -31,9 +31,10 @@ class JobState(WorkerPlugin):
         _pickled[self.name] = self._state
 
     def teardown(self, worker: Any) -> None:
-        """Forget the state, when the job has ended. Called by Dask."""
-        _pickled.pop(self.name, None)
-        state = _restored.pop(self.name, None)
+        """Forget the state, when the job has ended. Waits for a block that restores it. Called by Dask."""
+        with _lock:
+            _pickled.pop(self.name, None)
+            state = _restored.pop(self.name, None)
         if isinstance(state, ClosableState):
             state.close()
 
@@ -48,6 +49,7 @@ def _state(name: str) -> Any:
         if name not in _restored:
             if name not in _pickled:
                 raise ComputeError("a worker has no state for its block; run again")
-            _restored[name] = pickle.loads(_pickled.pop(name))  # noqa: S301, TLS authenticates the flow
+            _restored[name] = pickle.loads(_pickled[name])  # noqa: S301, TLS authenticates the flow
+            del _pickled[name]
             threadpool_limits(1, "blas")  # the state has loaded the library; the limit stays
         return _restored[name]

@@ -1,4 +1,7 @@
-"""Check the names in `.env` and in the environment. A misspelled setting is an error."""
+"""Check the names in `.env` and in the environment.
+
+In `.env`, an unknown name is an error. In the environment, it is one only if it looks like a misspelled setting.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,19 @@ _COMPOSE_NAMES = frozenset(
 )
 # An unknown environment variable with one of these prefixes is an error if its name resembles a setting.
 _SETTING_PREFIXES = (
-    *("ALERT_", "BACKUPS_", "FETCH_", "MONITOR_", "MOOVITAMIX_", "PUBLICATIONS_"),
-    *("RECOMMENDATIONS_", "RECOMMENDER_", "RETRAIN_", "SERVING_", "STREAM_"),
+    *("ALERT_", "BACKUPS_", "CONSOLE_", "DASK_", "EMBEDDED_", "FETCH_", "INGEST_", "LANDING_", "MODELS_", "MONITOR_"),
+    *("MOOVITAMIX_", "OLD_MONTHS_", "PUBLICATIONS_", "RECOMMEND_", "RECOMMENDATION_", "RECOMMENDATIONS_"),
+    *(
+        "RECOMMENDER_",
+        "RETENTION_",
+        "RETRAIN_",
+        "RUNBOOK_",
+        "SERVING_",
+        "SIMILAR_",
+        "SOURCE_",
+        "STREAM_",
+        "USER_TRACK_",
+    ),
 )
 # An unknown environment variable with this prefix is always an error.
 _RESERVED_PREFIX = "THRESHOLD_"
@@ -79,7 +93,7 @@ def _bindings(file: Path) -> Iterator[tuple[int, Binding]]:
     """Yield each assignment of the file with its line number. Raises SettingsError if the file cannot be read."""
     if not file.is_file():
         problem = "is a folder" if file.is_dir() else "is no file, or a link to nothing"
-        raise SettingsError(f"wrong setting: {file} {problem}; replace it by a text file, or delete it")
+        raise SettingsError(f"wrong setting: {file} {problem}; replace it with a text file, or delete it")
     try:
         with file.open(encoding="utf-8") as stream:
             bindings = list(parse_stream(stream))

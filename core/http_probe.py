@@ -1,7 +1,8 @@
-"""Whether a service of this machine answers. It imports the standard library only: containers probe often."""
+"""Probe a URL once. Imports only the standard library, because containers start this often."""
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from urllib.request import ProxyHandler, build_opener
 
 
@@ -10,5 +11,5 @@ def probe_failure(url: str, seconds: float) -> str | None:
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=seconds):
             return None
-    except (OSError, ValueError) as error:
-        return str(error)
+    except (OSError, ValueError, HTTPException) as error:
+        return str(error).strip() or type(error).__name__

@@ -33,8 +33,15 @@ _CAUSES = {
     "failed to lookup address": "its host is unknown",
     "ConnectionRefused": "it refuses the connection",
 }
-# The address at which a machine of a cloud gets credentials. It is asked only if the environment has none.
-_INSTANCE_METADATA = "169.254.169.254"
+# Addresses at which a machine of a cloud gets credentials. They are asked only if the environment has none.
+_INSTANCE_METADATA = re.compile(r"169\.254\.169\.254|metadata\.google\.internal")
+# What the environment needs for each kind of store.
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound")
 
 _EMPTY = SecretStr("")
 
@@ -159,21 +166,24 @@ class ObjectStore(FileStore):
         text = str(error)
         status, code = _STATUS.search(text), _CODE.search(text)
         reason = " ".join(match[1] for match in (status, code) if match)
-        if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in reason:
+        kind = self.url.partition(":")[0]
+        if isinstance(error, FileNotFoundError) and not _NO_BUCKET.search(reason):
             return FileNotFoundError(f"{self.location_of(name)} does not exist")
-        if _INSTANCE_METADATA in text:
+        if _INSTANCE_METADATA.search(text):
             return ObjectStoreError(
-                f"there are no credentials for {self.location}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                f"there are no credentials for {self.location}: set {_CREDENTIALS[kind]}, or "
                 "give this machine a role, then run again"
             )
-        if "NoSuchBucket" in reason:
-            return ObjectStoreError(f"the bucket of {self.location} does not exist; create it, then run again")
+        if _NO_BUCKET.search(reason):
+            bucket = "container" if kind == "az" else "bucket"
+            return ObjectStoreError(f"the {bucket} of {self.location} does not exist; create it, then run again")
         place = f"the object store of {self.location}" + (
             f" at {self.options.endpoint}" if self.options.endpoint else ""
         )
         if status and status[1].startswith(("1", "2", "3", "4")):
+            region = " AWS_REGION," if kind == "s3" else ""
             return ObjectStoreError(
-                f"{place} refuses a request ({reason}); check its address, AWS_REGION, and the key and its rights, "
+                f"{place} refuses a request ({reason}); check its address,{region} and the key and its rights, "
                 "then run again"
             )
         answer = f"answers {reason}" if status else "does not answer"

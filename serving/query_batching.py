@@ -67,9 +67,9 @@ class BatchedQuery:
         return await request.result
 
     def _should_start_query(self) -> bool:
-        """Run one query at a time, and more if requests pile up. One connection stays free for other queries."""
-        behind = len(self._pending) >= _MAX_BATCH_SIZE and self._running < self.database.connections - 1
-        return not self._running or behind
+        """Whether no query runs, or a full batch waits and a connection besides the last is free."""
+        has_full_batch = len(self._pending) >= _MAX_BATCH_SIZE
+        return not self._running or (has_full_batch and self._running < self.database.connections - 1)
 
     async def _answer_pending(self) -> None:
         try:
@@ -88,6 +88,10 @@ class BatchedQuery:
         }
         try:
             rows = await self.database.rows(self.name, parameters)
+            results = [
+                QueryResult(live, exists, text.encode() if text else None, *optional_columns)
+                for _, (live, exists, text, *optional_columns) in zip(batch, rows, strict=True)
+            ]
         except Exception as error:
             # Fail all pending requests too, so that they do not wait for the same failure.
             for request in (*batch, *self._pending):
@@ -96,6 +100,6 @@ class BatchedQuery:
                     request.result.set_exception(DatabaseError(str(error)) if is_outage else error)
             self._pending.clear()
         else:
-            for request, (live, exists, response, *more) in zip(batch, rows, strict=True):
+            for request, result in zip(batch, results, strict=True):
                 if not request.result.done():
-                    request.result.set_result(QueryResult(live, exists, response.encode() if response else None, *more))
+                    request.result.set_result(result)

@@ -217,6 +217,21 @@ def test_all_parts_use_tls(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "99999999"])
+def test_certificates_are_valid_for_a_hundred_years_at_most(days: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        certificates.main([str(tmp_path / "tls"), "--days", days])
+    assert not (tmp_path / "tls").exists()
+
+
+def test_certificates_in_a_folder_that_cannot_be_written_are_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert certificates.main([str(tmp_path / "file" / "tls")]) == 2
+    assert "cannot be written: Not a directory; choose another folder" in capsys.readouterr().err
+
+
 def test_late_worker_helps_and_lost_workers_and_scheduler_are_named(tmp_path: Path) -> None:
     with LocalCluster(tmp_path / "cluster") as cluster:
         with cluster.runner(dask_worker_seconds=5) as runner, pytest.raises(ClusterUnavailable, match="had no worker"):

@@ -123,6 +123,11 @@ def test_command_fails_unless_the_major_version_is_higher(tmp_path: Path, capsys
     assert run(tmp_path, OLD, extended("mart.days")) == 0
 
 
+def test_values_of_different_types_differ(tmp_path: Path) -> None:
+    contract = OLD | changed("mart.days/kind", enum=[{"value": 1}, {"value": True}])
+    assert run(tmp_path, contract, contract) == 0
+
+
 def test_other_file_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, {"kind": "Deployment"}, OLD) == 2
     assert "is no data contract" in capsys.readouterr().err
@@ -148,6 +153,10 @@ def test_other_file_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixtu
         ),
         (
             changed("mart.days/kind", enum=[{"value": []}]),
+            "element 1 of `schema.mart.days.properties.kind.enum` lacks `value`",
+        ),
+        (
+            changed("mart.days/kind", enum=[{"value": {"a", "b"}}]),
             "element 1 of `schema.mart.days.properties.kind.enum` lacks `value`",
         ),
         (

@@ -118,6 +118,12 @@ def test_the_error_names_an_unreadable_file(shared_folder: Path, monkeypatch: py
         ("MOOVITAMIX_API_URLS", "MOOVITAMIX_API_URL"),
         ("RETRAIN_CONFIDENCES", "RETRAIN_CONFIDENCE"),
         ("SERVING_HOSTS", "SERVING_HOST"),
+        ("CONSOLE_PREFECT_API_ULR", "CONSOLE_PREFECT_API_URL"),
+        ("DASK_SCHEDULLER", "DASK_SCHEDULER"),
+        ("LANDING_URLL", "LANDING_URL"),
+        ("RECOMMEND_PLAYD", "RECOMMEND_PLAYED"),
+        ("RECOMMENDATION_DIVERSITI", "RECOMMENDATION_DIVERSITY"),
+        ("SOURCE_REQUEST_PER_SECOND", "SOURCE_REQUESTS_PER_SECOND"),
     ],
 )
 def test_the_error_names_a_misspelled_setting_in_the_environment(
@@ -133,6 +139,7 @@ def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch
         *("MONITOR_X", "ALERT_EMAIL", "DATABASE_URI", "DATA_DIRS"),
         *("SERVING_SERVICE_HOST", "SERVING_PORT_8080_TCP", "SERVING_PORT_8080_TCP_ADDR"),
         *("MOOVITAMIX_API_SERVICE_HOST", "MOOVITAMIX_API_PORT_8000_TCP"),
+        *("DASK_SCHEDULER_ADDRESS", "DASK_SCHEDULER_SERVICE_HOST", "DASK_SCHEDULER_PORT_8786_TCP_PORT", "MODELS_PORT"),
     ):
         monkeypatch.setenv(name, "hunter2")
     load_settings()

@@ -14,6 +14,9 @@ from core.prefect_client import PrefectClient
 
 class _Server(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path == "/garbage":
+            self.wfile.write(b"garbage\r\n\r\n")
+            return
         self.send_response(200 if self.path == "/health" else 404)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -43,7 +46,9 @@ def test_a_probe_says_why_an_address_does_not_answer(url: str, monkeypatch: pyte
     assert probe_failure(f"{url}/health", 5) is None
     assert "404" in str(probe_failure(f"{url}/nothing", 5))
     assert "refused" in str(probe_failure("http://127.0.0.1:9", 5))
+    assert "garbage" in str(probe_failure(f"{url}/garbage", 5))
     assert probe_failure("no address", 5)
+    assert probe_failure("http://h:80 80/", 5)
 
 
 def test_a_probe_starts_fast() -> None:

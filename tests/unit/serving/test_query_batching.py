@@ -90,6 +90,19 @@ def test_error_reaches_every_pending_request(error: Exception) -> None:
     assert {(type(result), str(result)) for result in asyncio.run(run())} == {(type(error), str(error))}
 
 
+def test_query_with_too_few_rows_fails_every_request_of_its_batch() -> None:
+    class ShortDatabase(StubDatabase):
+        async def rows(self, name: str, parameters: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+            return (await super().rows(name, parameters))[:-1]
+
+    async def run() -> list[Any]:
+        query = query_on(ShortDatabase())
+        async with asyncio.timeout(60):
+            return await asyncio.gather(*(query(number, 1) for number in range(3)), return_exceptions=True)
+
+    assert {type(result) for result in asyncio.run(run())} == {ValueError}
+
+
 def test_cancelled_request_does_not_affect_other_requests() -> None:
     async def run() -> QueryResult:
         query = query_on(StubDatabase())
