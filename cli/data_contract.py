@@ -207,10 +207,10 @@ def _resolve(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> tuple[Map
     if "$ref" in schema:
         return _resolve(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     options = schema.get("anyOf") or schema.get("oneOf") or ()
-    others = [option for option in options if option.get("type") != "null"]
-    if others:
-        resolved, is_nullable = _resolve(others[0], schemas)
-        return resolved, is_nullable or len(others) < len(options)
+    schemas_without_null = [option for option in options if option.get("type") != "null"]
+    if schemas_without_null:
+        resolved, is_nullable = _resolve(schemas_without_null[0], schemas)
+        return resolved, is_nullable or len(schemas_without_null) < len(options)
     return schema, False
 
 

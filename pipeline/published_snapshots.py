@@ -1,8 +1,9 @@
 """Recognise the rows of a snapshot that the last published snapshot of its endpoint also had, by their bytes.
 
-A page with the same rows as a page of the published snapshot is unchanged. Of the other pages, a row with the same
-bytes is unchanged. Only the remaining rows are decoded, shaped and compared: the new rows, and the gone rows of the
-published snapshot, whose pages are still landed. See `docs/adr/0040-unchanged-rows-are-recognised-by-their-bytes.md`.
+A page with the same rows as a page of the published snapshot is unchanged. In the other pages, a row with the same
+bytes is unchanged. Only the remaining rows are decoded, transformed and compared: the new rows, and the outdated rows
+of the published snapshot. The landing folder still holds the pages of that snapshot. See
+`docs/adr/0040-unchanged-rows-are-recognised-by-their-bytes.md`.
 """
 
 from __future__ import annotations
@@ -105,13 +106,14 @@ class RawChanges:
     """The difference between a snapshot and the published snapshot, by bytes.
 
     `rows_unchanged` is the number of recognised rows. `new` are the other rows of the snapshot, which must be decoded.
-    `gone` and `gone_rejected` are the texts of the other rows of the published snapshot: accepted and rejected ones.
+    `outdated` and `outdated_rejected` are texts of published rows that the new snapshot does not repeat: accepted and
+    rejected rows.
     """
 
     pages: bytes
     new: Sequence[RawRow]
-    gone: Sequence[bytes]
-    gone_rejected: Sequence[bytes]
+    outdated: Sequence[bytes]
+    outdated_rejected: Sequence[bytes]
     rows_unchanged: int
 
 
@@ -162,26 +164,26 @@ def find_raw_changes(landing: Landing, published: SnapshotDigests, published_lan
     Raises LandingError if the snapshot cannot be read.
     """
     pages = b"".join(page_digest(body) for _, body in landing.numbered_pages())
-    changed, gone = _pages_to_compare(_split_digests(pages), published)
+    changed_pages, outdated_pages = _pages_to_compare(_split_digests(pages), published)
     most_rows = max(_ROWS_ALWAYS_COMPARED, int(_MAX_CHANGED_SHARE * landing.rows))
-    gone_rows = _GoneRows.read(published, published_landing, gone)
-    if gone_rows is None:
+    outdated_rows = _OutdatedRows.read(published, published_landing, outdated_pages)
+    if outdated_rows is None:
         return None
     new: list[RawRow] = []
-    for number, body in landing.numbered_pages(changed):
+    for number, body in landing.numbered_pages(changed_pages):
         texts = raw_rows(body)
         if len(texts) != landing.size and number != landing.pages:
             return None
-        indexes = gone_rows.find_new_rows(row_digests(texts))
+        indexes = outdated_rows.find_new_rows(row_digests(texts))
         if indexes is None:
             return None
         offset = (number - 1) * landing.size
         new += [RawRow(offset + index + 1, texts[index]) for index in indexes]
         if len(new) > most_rows:
             return None
-    if gone_rows.remaining > most_rows:
+    if outdated_rows.remaining > most_rows:
         return None
-    return RawChanges(pages, new, *gone_rows.texts(), landing.rows - len(new))
+    return RawChanges(pages, new, *outdated_rows.texts(), landing.rows - len(new))
 
 
 def _split_digests(pages: bytes) -> list[bytes]:
@@ -203,8 +205,8 @@ def _pages_to_compare(pages: Sequence[bytes], published: SnapshotDigests) -> tup
     )
 
 
-class _GoneRows:
-    """The rows of some published pages. Those that the snapshot also has are marked as seen."""
+class _OutdatedRows:
+    """The rows of some published pages. A row that the snapshot repeats is marked as seen; the others are outdated."""
 
     def __init__(self, published: SnapshotDigests, landing: Landing, pages: list[tuple[int, RowDigests]]) -> None:
         self._published = published
@@ -218,7 +220,7 @@ class _GoneRows:
         self._special = np.unique(np.concatenate([published.rejected_rows, published.rows_to_decode]))
 
     @classmethod
-    def read(cls, published: SnapshotDigests, landing: Landing, numbers: list[int]) -> _GoneRows | None:
+    def read(cls, published: SnapshotDigests, landing: Landing, numbers: list[int]) -> _OutdatedRows | None:
         """Read the pages. None if a page differs from the published one, or two rows are equal that are not special."""
         expected = _split_digests(published.pages)
         pages: list[tuple[int, RowDigests]] = []

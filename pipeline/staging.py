@@ -133,9 +133,9 @@ def recognise_rows(
     key = list(ENDPOINTS[endpoint].key)
     keys = [part.select(key) for number in range(transformed.buckets) for part in transformed.parts(number)]
     new_keys = pl.concat([_no_rows(endpoint).select(key), *keys])
-    published = _find_published_rows(connection, endpoint, pl.concat([new_keys, recognised.gone]).unique())
+    published = _find_published_rows(connection, endpoint, pl.concat([new_keys, recognised.outdated]).unique())
     live = published.filter(~pl.col("removed"))
-    if not live.join(new_keys, on=key, how="semi").join(recognised.gone, on=key, how="anti").is_empty():
+    if not live.join(new_keys, on=key, how="semi").join(recognised.outdated, on=key, how="anti").is_empty():
         return None
     return replace(
         transformed,

@@ -66,13 +66,13 @@ PublishedIds = Mapping[Endpoint, pl.Series]
 class RecognisedRows:
     """The rows of a batch that were not transformed, because the published snapshot has them with the same bytes.
 
-    `rows` is their number. `gone` has the keys of the published rows that the batch changes or lacks. `published` has
-    the published rows with these keys and the keys of the transformed rows; `live_rows` counts all other published rows
-    that are not removed. `batch_id` is the batch of the published snapshot.
+    `rows` is their number. `outdated` has the keys of the published rows that the batch changes or lacks. `published`
+    has the published rows with these keys and the keys of the transformed rows; `live_rows` counts all other published
+    rows that are not removed. `batch_id` is the batch of the published snapshot.
     """
 
     rows: int
-    gone: pl.DataFrame
+    outdated: pl.DataFrame
     published: pl.DataFrame = field(default_factory=pl.DataFrame)
     live_rows: int = 0
     batch_id: str = ""
@@ -181,23 +181,24 @@ def transform_changes(
     _prepare_folder(folder)
     buckets = max(1, -(-len(changes.new) // ROWS_PER_BUCKET))
     transformer = _Transformer(endpoint, folder, buckets, published, latest, newest_until, row_filter)
-    gone = _Transformer(endpoint, folder, 1, None, snapshot.latest, snapshot.newest_until, row_filter)
+    outdated = _Transformer(endpoint, folder, 1, None, snapshot.latest, snapshot.newest_until, row_filter)
     with _garbage_collection_disabled():
         for start in range(0, len(changes.new), ROWS_PER_STEP):
             transformer.add_rows(start, changes.new[start : start + ROWS_PER_STEP])
-        gone_rejected = decode_texts(endpoint, changes.gone_rejected)
-        gone_keys = gone.read_keys(changes.gone)
+        outdated_rejected = decode_texts(endpoint, changes.outdated_rejected)
+        outdated_keys = outdated.read_keys(changes.outdated)
     transformer.deduplicate(landing)
-    protected = {readable_row_id(endpoint, text.decode("utf-8", "backslashreplace")) for text in changes.gone_rejected}
-    gone.count_decoded(gone_rejected)
-    if gone_keys is None or not protected - {None} <= transformer.protected:
+    rejected_texts = [text.decode("utf-8", "backslashreplace") for text in changes.outdated_rejected]
+    protected = {readable_row_id(endpoint, text) for text in rejected_texts}
+    outdated.count_decoded(outdated_rejected)
+    if outdated_keys is None or not protected - {None} <= transformer.protected:
         return None
-    if not transformer.count_recognised(changes.rows_unchanged, snapshot, gone):
+    if not transformer.count_recognised(changes.rows_unchanged, snapshot, outdated):
         return None
     return replace(
         transformer.result(),
         digests=transformer.digests(landing, snapshot.shaping, changes.pages),
-        recognised=RecognisedRows(changes.rows_unchanged, gone_keys),
+        recognised=RecognisedRows(changes.rows_unchanged, outdated_keys),
     )
 
 
@@ -305,23 +306,23 @@ class _Transformer:
         rows, rejected = self._reject_invalid_rows(_typed(decoded, self.endpoint), decoded)
         return self._apply_row_filter(rows, rejected)
 
-    def count_recognised(self, rows: int, snapshot: SnapshotDigests, gone: _Transformer) -> bool:
-        """Add the rows of the published snapshot without the `gone` rows to the counts. False if that is not exact."""
-        fields = snapshot.unknown_fields.keys() | gone.unknown_fields.keys() | self.unknown_fields.keys()
+    def count_recognised(self, rows: int, snapshot: SnapshotDigests, outdated: _Transformer) -> bool:
+        """Add the rows of the published snapshot, except the `outdated` ones, to the counts. False if not exact."""
+        fields = snapshot.unknown_fields.keys() | outdated.unknown_fields.keys() | self.unknown_fields.keys()
         if OTHER_FIELDS in fields:
             return False
         newest = snapshot.newest_updated_at
         if newest is not None:
-            remaining = snapshot.newest_rows - (gone.newest_rows if gone.newest_updated_at == newest else 0)
+            remaining = snapshot.newest_rows - (outdated.newest_rows if outdated.newest_updated_at == newest else 0)
             if remaining > 0:
                 self._count_newest(newest, remaining)
             elif self.newest_updated_at is None or self.newest_updated_at < newest:
                 return False  # no new row is as new, and the newest of the recognised rows is not known
         self.rows_landed += rows
-        self.plays_landed += snapshot.plays_landed - gone.plays_landed
-        self.rows_with_unknown_fields += snapshot.rows_with_unknown_fields - gone.rows_with_unknown_fields
+        self.plays_landed += snapshot.plays_landed - outdated.plays_landed
+        self.rows_with_unknown_fields += snapshot.rows_with_unknown_fields - outdated.rows_with_unknown_fields
         self.unknown_fields.update(snapshot.unknown_fields)
-        self.unknown_fields.subtract(gone.unknown_fields)
+        self.unknown_fields.subtract(outdated.unknown_fields)
         self.unknown_fields = Counter({name: count for name, count in self.unknown_fields.items() if count})
         return True
 

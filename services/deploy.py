@@ -82,8 +82,8 @@ def _delete_renamed_deployments(api_url: str, login: str) -> None:
     server = PrefectClient(api_url, login)
     try:
         flow_names = {flow["id"]: flow["name"] for flow in server.ask("POST", "flows/filter", {})}
-        ours = {"deployments": {"tags": {"all_": [RUN_TAG]}}}
-        for deployment in server.ask("POST", "deployments/filter", ours):
+        tag_filter = {"deployments": {"tags": {"all_": [RUN_TAG]}}}
+        for deployment in server.ask("POST", "deployments/filter", tag_filter):
             name = (flow_names.get(deployment["flow_id"], ""), deployment["name"])
             if name in declared or name[0] not in {flow for flow, _ in declared}:
                 continue

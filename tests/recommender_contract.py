@@ -125,7 +125,7 @@ class RecommenderContract(ABC):
         assert (ranking.ids != -1).all()
 
     def test_millions_of_plays_give_finite_scores(self) -> None:
-        plays = two_groups(times=10**7)
+        plays = two_groups(factor=10**7)
         assert np.isfinite(self.make().fit(plays).recommend(USER_IDS, 5, exclude=plays).scores).all()
 
     def test_tracks_without_plays_are_not_preferred(self) -> None:

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from recommender.data.interactions import Interactions
 from recommender.models.base import Ranking
 
-GROUP, PLAYED = 6, 4
+TRACKS_PER_USER = 4
 # Extreme ids. User ids are long, so that a test can search for them in a file.
 USER_IDS = np.array([-(2**62), -7_000_000_000_000_001, *range(8_000_000_000_001, 8_000_000_000_008), 2**63 - 1])
 TRACK_IDS = np.array([-(2**63), -5, 0, 3, 4, 10**12, 10**12 + 7, 10**15, 2**40, 2**52, 2**62, 2**63 - 1])
@@ -28,14 +28,14 @@ def group_of(row: int) -> NDArray[np.int64]:
 
 def played_by(row: int) -> NDArray[np.int64]:
     """The four tracks that the user in this row played."""
-    return np.sort(np.roll(group_of(row), row // 2)[:PLAYED])
+    return np.sort(np.roll(group_of(row), row // 2)[:TRACKS_PER_USER])
 
 
-def two_groups(times: int = 1) -> Interactions:
-    """The plays of all users; each play count is `times` times 1 to 3."""
-    users = np.repeat(USER_IDS, PLAYED)
+def two_groups(factor: int = 1) -> Interactions:
+    """The plays of all users. Play counts are 1, 2 and 3, multiplied by `factor`."""
+    users = np.repeat(USER_IDS, TRACKS_PER_USER)
     tracks = np.concatenate([played_by(row) for row in range(len(USER_IDS))])
-    plays = times * (1 + np.arange(len(users)) % 3)
+    plays = factor * (1 + np.arange(len(users)) % 3)
     return Interactions.from_pairs(
         users, tracks, plays, known_users=USER_IDS, genres=GENRES[np.arange(len(USER_IDS)) % 2]
     )

@@ -192,12 +192,12 @@ class _ModelSearch:
         self._trials_run += len(starts)
         self._try_all(runner, {name: params[0] for name, params in starts.items()})
         for number in range(1, max(map(len, starts.values()), default=0)):
-            others = {name: params[number] for name, params in starts.items() if len(params) > number}
+            next_params = {name: params[number] for name, params in starts.items() if len(params) > number}
             self._try_all(
                 runner,
                 {
                     name: params
-                    for name, params in others.items()
+                    for name, params in next_params.items()
                     if (name in self._best or name in self._stopped)
                     and self._may_try(f"{name} {format_params(params)}")
                 },

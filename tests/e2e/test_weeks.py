@@ -58,9 +58,9 @@ def test_no_alarm_before_the_taste_shift(weeks: dict[str, Any]) -> None:
         "not-judged",
         "steady",
     }
-    first, *others = [cause for _, cause, _ in weeks["trainings"]]
-    assert first == "asked"
-    assert set(others) == {"degradation"}
+    first_cause, *later_causes = [cause for _, cause, _ in weeks["trainings"]]
+    assert first_cause == "asked"
+    assert set(later_causes) == {"degradation"}
 
 
 def test_outage_is_blocked_without_an_alarm(weeks: dict[str, Any]) -> None:
@@ -71,11 +71,11 @@ def test_outage_is_blocked_without_an_alarm(weeks: dict[str, Any]) -> None:
 
 def test_taste_shift_gives_an_alarm_whose_training_is_published(weeks: dict[str, Any]) -> None:
     """The first training may keep the champion: a day after the shift no model can know the new tastes."""
-    first, *others = weeks["alarms"]
-    assert len(others) <= 1
-    assert [alarm["answer"] for alarm in weeks["alarms"]] == ["kept"] * len(others) + ["published"]
+    first_alarm, *later_alarms = weeks["alarms"]
+    assert len(later_alarms) <= 1
+    assert [alarm["answer"] for alarm in weeks["alarms"]] == ["kept"] * len(later_alarms) + ["published"]
     assert {alarm["metric"] for alarm in weeks["alarms"]} == {"ndcg@20"}
-    assert str(SHIFT) <= first["day"] <= str(SHIFT + timedelta(days=4))
+    assert str(SHIFT) <= first_alarm["day"] <= str(SHIFT + timedelta(days=4))
     assert len(weeks["runs"]) == len(weeks["alarms"])  # although the monitor emits each event twice
     for run, alarm in zip(weeks["runs"], weeks["alarms"], strict=True):
         assert run["state_type"] == "COMPLETED"

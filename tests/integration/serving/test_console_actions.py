@@ -62,7 +62,7 @@ def send(client: httpx.Client, action: str, form: dict[str, str], **headers: str
     return client.post(f"/console/actions/{action}", data={"csrf_token": token} | form, headers=headers)
 
 
-def recorded(api: Api) -> list[tuple[Any, ...]]:
+def read_actions(api: Api) -> list[tuple[Any, ...]]:
     with connect(api.database) as connection:
         return connection.execute(
             "select action, target, reason, key_id, requested_at, state, flow_run_id, detail"
@@ -79,7 +79,7 @@ def test_form_that_prefect_does_not_answer_may_be_sent_again(api: Api, person: h
     )
     assert 'name="form_id" value="a form"' in response.text
     key_id = api.key.split("_")[1]
-    assert recorded(api) == [("replay", BLOCKED, FORM["reason"], key_id, NOW, "requested", None, None)]
+    assert read_actions(api) == [("replay", BLOCKED, FORM["reason"], key_id, NOW, "requested", None, None)]
     text = text_of(person.get("/console/actions").text)
     assert "Prefect has not answered" in text and FORM["reason"] in text
 
@@ -91,7 +91,7 @@ def test_form_that_is_sent_twice_leaves_one_action(api: Api, person: httpx.Clien
     assert answers[0].headers["location"] == answers[1].headers["location"]
     replay = {**FORM, "form_id": "second"}
     assert [send(person, "replay", replay).status_code for _ in range(2)] == [503, 503]
-    assert [(row[0], row[5]) for row in recorded(api)] == [("snooze", "done"), ("replay", "requested")]
+    assert [(row[0], row[5]) for row in read_actions(api)] == [("snooze", "done"), ("replay", "requested")]
 
 
 def test_form_with_another_target_or_time_is_another_action(api: Api, person: httpx.Client) -> None:
@@ -100,7 +100,7 @@ def test_form_with_another_target_or_time_is_another_action(api: Api, person: ht
         assert send(person, "snooze", form).status_code == 303
     assert send(person, "rollback", {**FORM, "target": "1", "form_id": "first"}).status_code == 503
     assert send(person, "rollback", {**FORM, "target": "2", "form_id": "first"}).status_code == 503
-    assert len(recorded(api)) == 7
+    assert len(read_actions(api)) == 7
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_wrong_form_starts_nothing(
     response = send(person, action, form)
     assert response.status_code == 422
     assert problem in text_of(response.text)
-    assert recorded(api) == []
+    assert read_actions(api) == []
 
 
 def test_form_of_another_site_or_session_starts_nothing(api: Api, person: httpx.Client) -> None:
@@ -132,12 +132,12 @@ def test_form_of_another_site_or_session_starts_nothing(api: Api, person: httpx.
     assert send(person, "replay", FORM, **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert send(person, "replay", FORM, **{"Sec-Fetch-Site": "same-site"}).status_code == 403
     assert person.post(path, data=FORM).status_code == 403
-    with browser_of(api, api.key) as other:
-        token = csrf_token_of(other.get(path).text)
+    with browser_of(api, api.key) as other_session:
+        token = csrf_token_of(other_session.get(path).text)
     assert person.post(path, data={"csrf_token": token, **FORM}).status_code == 403
-    with browser_of(api) as stranger:
-        assert stranger.post(path, data={"csrf_token": token, **FORM}).status_code == 303  # to the sign-in
-    assert recorded(api) == []
+    with browser_of(api) as signed_out:
+        assert signed_out.post(path, data={"csrf_token": token, **FORM}).status_code == 303  # to the sign-in
+    assert read_actions(api) == []
 
 
 def test_key_that_may_only_read_starts_nothing(api: Api) -> None:
@@ -147,7 +147,7 @@ def test_key_that_may_only_read_starts_nothing(api: Api) -> None:
         response = client.post("/console/actions/replay", data={"csrf_token": token, **FORM})
         assert response.status_code == 403
         assert "/console/actions/replay" not in client.get(f"/console/batches/{BLOCKED}").text
-    assert recorded(api) == []
+    assert read_actions(api) == []
 
 
 def test_snoozed_incident_does_not_count_until_the_time_is_over(api: Api, person: httpx.Client) -> None:
@@ -172,7 +172,7 @@ def test_process_without_prefect_starts_no_run(database: str, tmp_path: Path) ->
         response = send(client, "retrain", {"reason": "weekly", "confirmed": "yes"})
         assert response.status_code == 503
         assert "CONSOLE_PREFECT_API_URL is not set" in text_of(response.text)
-        assert recorded(api) == []
+        assert read_actions(api) == []
 
 
 def test_every_deployment_of_an_action_exists() -> None:

@@ -28,8 +28,8 @@ def published_rows(batch: TransformedBatch) -> pl.DataFrame:
         published_hash=pl.when(pl.col("row_position") > 20).then(0).otherwise("row_hash"),
         removed=pl.col("row_position") > 25,
     )
-    gone = known[:3].with_columns(user_id=pl.col("user_id") + 100, removed=pl.lit(False))
-    return pl.concat([known, gone])
+    unseen = known[:3].with_columns(user_id=pl.col("user_id") + 100, removed=pl.lit(False))
+    return pl.concat([known, unseen])
 
 
 def compare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[pl.DataFrame, _Difference, list[int]]:

@@ -76,9 +76,9 @@ def test_holdout_is_limited_to_the_given_number_of_users() -> None:
 
 def test_split_depends_only_on_its_seed() -> None:
     interactions = _random()
-    first, repeated, with_other_seed = (split_by_user(interactions, seed=seed) for seed in (1, 1, 2))
+    first, repeated, train_of_changed = (split_by_user(interactions, seed=seed) for seed in (1, 1, 2))
     assert _holdout_pairs(first.holdout) == _holdout_pairs(repeated.holdout)
-    assert _holdout_pairs(first.holdout) != _holdout_pairs(with_other_seed.holdout)
+    assert _holdout_pairs(first.holdout) != _holdout_pairs(train_of_changed.holdout)
 
 
 def test_empty_interactions_give_an_empty_split() -> None:
@@ -122,9 +122,9 @@ def test_train_never_contains_later_plays(seed: int) -> None:
     assert train.plays.sum() == (~later).sum()
     assert _pairs(train) == set(zip(users[~later].tolist(), tracks[~later].tolist(), strict=True))
     assert not _pairs(train) & _holdout_pairs(holdout)
-    with_other_seed = split_by_time(changed, split_at).train
-    assert _pairs(with_other_seed) == _pairs(train)
-    assert with_other_seed.plays.data.tolist() == train.plays.data.tolist()
+    train_of_changed = split_by_time(changed, split_at).train
+    assert _pairs(train_of_changed) == _pairs(train)
+    assert train_of_changed.plays.data.tolist() == train.plays.data.tolist()
 
 
 def test_weight_halves_after_a_half_life() -> None:

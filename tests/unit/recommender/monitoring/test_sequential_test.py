@@ -45,9 +45,9 @@ def test_days_of_users_who_are_alike_count_each() -> None:
     rng = np.random.default_rng(1)
     days = [rng.random(9).tolist() for _ in range(400)]
     many = compare(totals(days[:200], days[200:]), 0.05)
-    one = compare(totals([user[:1] for user in days[:200]], [user[:1] for user in days[200:]]), 0.05)
-    assert one and many and one.upper and many.upper
-    assert many.upper - many.difference < 0.5 * (one.upper - one.difference)
+    single_day = compare(totals([user[:1] for user in days[:200]], [user[:1] for user in days[200:]]), 0.05)
+    assert single_day and many and single_day.upper and many.upper
+    assert many.upper - many.difference < 0.5 * (single_day.upper - single_day.difference)
 
 
 @pytest.mark.parametrize(("control", "treatment"), [([], [[1.0]]), ([[1.0]], []), ([[]], [[1.0]]), ([], [])])
