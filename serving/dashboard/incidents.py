@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from core.clock import is_ahead
 from core.data_layout import DataLayout
@@ -21,22 +21,28 @@ _MISSED_CHECKS_ALLOWED, _SECONDS_PER_CHECK = 3, 60
 
 
 class OpenIncident(BaseModel):
-    """One incident. `delivered_at` is None until its notification was delivered."""
+    """One open incident. `unaffected` says what still works, `next_step` what to do.
+
+    `snooze_note` is the end and reason of a snooze, empty without one. `delivered_at` is None until the notification
+    was delivered. The file of the watchdog names some fields differently.
+    """
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
     key: str
-    what: str
+    summary: str = Field(validation_alias="what")
     since: AwareDatetime
-    kept: str = ""
-    next: str = ""
+    unaffected: str = Field("", validation_alias="kept")
+    next_step: str = Field("", validation_alias="next")
     severity: Literal["critical", "warning"] = "warning"
     delivered_at: AwareDatetime | None = None
-    snoozed: str = ""  # until when and why, if a person snoozed it in the console
+    snooze_note: str = ""
 
 
 class ClosedIncident(BaseModel):
     """One incident that is over."""
 
-    what: str
+    summary: str = Field(validation_alias="what")
     since: AwareDatetime
     closed_at: AwareDatetime
     severity: Literal["critical", "warning"] = "warning"
@@ -97,9 +103,9 @@ def read_closed_incidents(settings: Settings) -> Sequence[ClosedIncident]:
 
 
 def set_snoozed_apart(incidents: OpenIncidents, snoozes: Mapping[str, str]) -> OpenIncidents:
-    """Move incidents to `snoozed_incidents`. `snoozes` has the texts of snoozes by key of incident."""
+    """Move incidents to `snoozed_incidents`. `snoozes` has the notes of snoozes by key of incident."""
     snoozed = [
-        incident.model_copy(update={"snoozed": snoozes[incident.key]})
+        incident.model_copy(update={"snooze_note": snoozes[incident.key]})
         for incident in incidents.incidents
         if incident.key in snoozes
     ]
@@ -108,7 +114,10 @@ def set_snoozed_apart(incidents: OpenIncidents, snoozes: Mapping[str, str]) -> O
 
 
 def _has_services(settings: Settings) -> bool:
-    """Whether local services or docker-compose run here, or notifications are configured. Both need a watchdog."""
+    """Whether a watchdog should run: local services exist, or ALERT_URLS or PREFECT_UI_URL is set.
+
+    docker-compose sets the latter.
+    """
     is_configured = bool(settings.alert_urls.get_secret_value() or settings.prefect_ui_url)
     return is_configured or DataLayout(settings.data_dir).services.exists()
 

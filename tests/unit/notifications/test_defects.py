@@ -35,7 +35,7 @@ def test_a_defect_is_logged_and_shown_until_a_notification_works(
     assert "in send_now" in (tmp_path / "logs" / "tracebacks.log").read_text()
     (incident,) = read_incidents(load_settings(), utc_now()).incidents
     assert (incident.key, incident.severity) == ("notification-defect", "critical")
-    assert SECRET not in incident.what + caplog.text
+    assert SECRET not in incident.summary + caplog.text
 
     failures._close_incidents()  # as a run that succeeds and sends nothing
     assert read_incidents(load_settings(), utc_now()).incidents == [incident]

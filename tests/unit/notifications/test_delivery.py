@@ -87,7 +87,7 @@ def test_defect_of_apprise_is_recorded_until_every_address_accepts_messages(
     (incident,) = read_incidents(load_settings(), now).incidents
     assert incident.key == "notification-defect"
     assert "in notify" in (tmp_path / "logs" / "tracebacks.log").read_text()
-    assert "s3cret" not in caplog.text + incident.what + (tmp_path / "logs" / "tracebacks.log").read_text()
+    assert "s3cret" not in caplog.text + incident.summary + (tmp_path / "logs" / "tracebacks.log").read_text()
 
     defective.clear()
     now += timedelta(minutes=2)

@@ -67,7 +67,9 @@ def test_title_and_heading_state_the_health_status() -> None:
 
 def test_free_text_is_escaped() -> None:
     bad = replace(endpoint("tracks", status="failed"), reason=HARM, batch_id=f"tracks{HARM}")
-    incidents = OpenIncidents([OpenIncident(key="k", what=HARM, since=NOW, kept=HARM, next=HARM, severity="critical")])
+    incidents = OpenIncidents(
+        [OpenIncident(key="k", summary=HARM, since=NOW, unaffected=HARM, next_step=HARM, severity="critical")]
+    )
     publication = LivePublication(1, 1, NIGHT, HARM, HARM, 1, 9, 9, 9)
     html = render(
         content(healthy(endpoints=[bad], live_publications=[publication]), Links("http://docs"), incidents=incidents)
@@ -93,7 +95,7 @@ def test_only_http_urls_become_links() -> None:
 
 
 def test_incident_links_to_its_runbook_section() -> None:
-    incident = OpenIncident(key="k", what="w", since=NOW, next="<make>; docs/operations.md#the-disk-is-full")
+    incident = OpenIncident(key="k", summary="w", since=NOW, next_step="<make>; docs/operations.md#the-disk-is-full")
     shown = render(content(healthy(), Links(None, None, "http://book"), incidents=OpenIncidents([incident])))
     assert '&lt;make&gt;; <a href="http://book#the-disk-is-full">docs/operations.md#the-disk-is-full</a>' in shown
     assert "&lt;make&gt;; docs/operations.md#the-disk-is-full" in render(
@@ -170,7 +172,7 @@ def test_rollbacks_and_new_models_are_marked() -> None:
 
 def test_page_without_database_states_since_when_and_what_to_do() -> None:
     incidents = OpenIncidents(
-        [OpenIncident(key="database", what="the database does not answer", since=NIGHT, severity="critical")]
+        [OpenIncident(key="database", summary="the database does not answer", since=NIGHT, severity="critical")]
     )
     page = HealthPage(
         NOW,

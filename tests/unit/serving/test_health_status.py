@@ -28,7 +28,7 @@ LONG_AGO = TODAY - timedelta(days=3)
 
 
 def incident(severity: Any) -> OpenIncidents:
-    return OpenIncidents([OpenIncident(key="k", what="w", since=NOW, severity=severity)])
+    return OpenIncidents([OpenIncident(key="k", summary="w", since=NOW, severity=severity)])
 
 
 def test_healthy_data_is_healthy() -> None:
@@ -219,7 +219,7 @@ def test_incidents_of_the_watchdog_are_read(tmp_path: Path) -> None:
     store.open_incident(
         Notification(key="k", severity="critical", summary="w", since=NIGHT, unaffected="all", next="n", detail="d")
     )
-    incident = OpenIncident(key="k", what="w: d", since=NIGHT, kept="all", next="n", severity="critical")
+    incident = OpenIncident(key="k", summary="w: d", since=NIGHT, unaffected="all", next_step="n", severity="critical")
     assert read_incidents(settings(tmp_path), NOW) == OpenIncidents([incident], watchdog_expected=False)
 
 
