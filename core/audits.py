@@ -11,7 +11,7 @@ from core.endpoints import Audited
 from core.errors import BatchBlocked
 
 Severity = Literal["critical", "warning"]
-Beyond = Literal["above", "below"]
+FailedSide = Literal["above", "below"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class ExpectationResult:
     """The result of one expectation on one batch. It holds no values of personal columns.
 
     `unexpected_count` is a number of rows, `unexpected_share` a fraction from 0 to 1. A batch that fails a `structural`
-    expectation cannot be accepted. If the expectation checks a single number, `beyond` says whether it fails above or
-    below the limit. `value` is the measured figure or the number of failing rows, and passes from `lower` to `upper`;
-    None where there is no figure or no such limit.
+    expectation cannot be accepted. If the expectation checks a single number, `failed_side` says whether it fails above
+    or below the limit. `value` is the measured figure, or the number of failing rows. The expectation passes if
+    `lower` <= `value` <= `upper`; None means no figure, or no limit.
     """
 
     expectation: str
@@ -34,7 +34,7 @@ class ExpectationResult:
     description: str
     failing_keys: tuple[str, ...] = ()
     structural: bool = False
-    beyond: Beyond | None = None
+    failed_side: FailedSide | None = None
     value: float | None = None
     lower: float | None = None
     upper: float | None = None
@@ -64,10 +64,11 @@ class AuditReport:
 
 
 @dataclass(frozen=True)
-class LearnedBound:
+class LearnedRange:
     """The range that is normal for a figure of a batch. `description` is the sentence for a value outside.
 
-    `figure` is a column of the batch's profile.
+    `figure` is a column of the batch's profile. `requirement` is the sentence of the rule, `observed` the value as
+    text.
     """
 
     figure: str
@@ -87,7 +88,7 @@ class AuditTarget:
     day: date
     rows_table: str
     profile_table: str
-    learned_bounds: tuple[LearnedBound, ...] = ()
+    learned_ranges: tuple[LearnedRange, ...] = ()
 
 
 def raise_if_blocked(batch_id: str, results: Sequence[ExpectationResult]) -> None:

@@ -138,7 +138,7 @@ class Auditor:
         audited_at = self._clock()
         suite = SUITES[staged.endpoint]
         rules = suite.row_expectations(self._thresholds, staged.profile_table)
-        learned_rules = [as_usual(bound, self._thresholds.unusual_figures) for bound in staged.learned_bounds]
+        learned_rules = [as_usual(learned, self._thresholds.unusual_figures) for learned in staged.learned_ranges]
         profile_rules = [*suite.profile_expectations(self._thresholds), *learned_rules]
         with _readable_failures(), connect(self._url) as connection:
             table = self._batch_definition(staged.rows_table)
@@ -306,7 +306,7 @@ def _result_of_profile(result: ExpectationValidationResult, profile: Mapping[str
         observed_value=observed,
         description=config.meta["requirement"] if result.success else description,
         structural=_is_structural(result),
-        beyond=config.meta.get("beyond"),
+        failed_side=config.meta.get("failed_side"),
         value=_number(profile.get(str(config.kwargs.get("column")))),
         lower=_number(config.kwargs.get("min_value")),
         upper=_number(config.kwargs.get("max_value")),
@@ -323,7 +323,7 @@ def _observed(meta: Mapping[str, Any], kwargs: Mapping[str, Any], profile: Mappi
         return meta["observed"], meta["sentence"]
     if "measure" in meta:
         observed = figure(profile.get(kwargs["column"]), meta["unit"])
-        return observed, f"{meta['measure']} {observed} is {meta['beyond']} {figure(meta['limit'], meta['unit'])}"
+        return observed, f"{meta['measure']} {observed} is {meta['failed_side']} {figure(meta['limit'], meta['unit'])}"
     columns = [kwargs[name] for name in ("column_A", "column_B") if name in kwargs]
     observed = ", ".join(f"{column} {figure(profile.get(column), 'rows')}" for column in columns)
     return observed, f"not true: {meta['requirement']}" + (f" ({observed})" if observed else "")

@@ -1,7 +1,7 @@
 """Builders for the rules of a suite. Each rule has a name, a requirement in plain words, and a severity.
 
 A rule is an ordinary Great Expectations expectation. Its `meta` holds the name (`rule`), the requirement, the measured
-figure (`measure`, `unit`, `limit`, `beyond`), and whether the warehouse depends on the rule (`structural`).
+figure (`measure`, `unit`, `limit`, `failed_side`), and whether the warehouse depends on the rule (`structural`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from psycopg import sql
 
-from core.audits import LearnedBound, Severity
+from core.audits import LearnedRange, Severity
 from core.endpoints import ENDPOINTS, Endpoint
 from core.queries import Part, compose_query
 from expectations.gx import Expectation, FailureSeverity, gxe
@@ -85,7 +85,7 @@ def at_most(
     structural: bool = False,
 ) -> gxe.ExpectColumnValuesToBeBetween:
     """A figure of the profile is not above `limit`. A null figure passes: nothing could be compared."""
-    meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "above", "structural": structural}
+    meta = {"measure": measure, "unit": unit, "limit": limit, "failed_side": "above", "structural": structural}
     return rule(
         gxe.ExpectColumnValuesToBeBetween, name, severity, requirement, meta=meta, column=column, max_value=limit
     )
@@ -95,23 +95,23 @@ def at_least(
     name: str, severity: Severity, column: str, limit: float, *, measure: str, unit: Unit, requirement: str
 ) -> gxe.ExpectColumnValuesToBeBetween:
     """A figure of the profile is not below `limit`. A null figure passes: nothing could be compared."""
-    meta = {"measure": measure, "unit": unit, "limit": limit, "beyond": "below"}
+    meta = {"measure": measure, "unit": unit, "limit": limit, "failed_side": "below"}
     return rule(
         gxe.ExpectColumnValuesToBeBetween, name, severity, requirement, meta=meta, column=column, min_value=limit
     )
 
 
-def as_usual(bound: LearnedBound, severity: Severity) -> gxe.ExpectColumnValuesToBeBetween:
+def as_usual(learned_range: LearnedRange, severity: Severity) -> gxe.ExpectColumnValuesToBeBetween:
     """A figure of the profile is in the range that the days before make normal. A null figure passes."""
     return rule(
         gxe.ExpectColumnValuesToBeBetween,
-        bound.figure,
+        learned_range.figure,
         severity,
-        bound.requirement,
-        meta={"observed": bound.observed, "sentence": bound.description},
-        column=bound.figure,
-        min_value=bound.lower,
-        max_value=bound.upper,
+        learned_range.requirement,
+        meta={"observed": learned_range.observed, "sentence": learned_range.description},
+        column=learned_range.figure,
+        min_value=learned_range.lower,
+        max_value=learned_range.upper,
     )
 
 

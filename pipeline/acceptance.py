@@ -31,9 +31,9 @@ class ReviewedFailure:
         if self.count is not None and result.unexpected_count is not None:
             return result.unexpected_count > self.count
         reviewed, current = _figure(self.observed), _figure(result.observed_value)
-        if result.beyond is None or reviewed is None or current is None:
+        if result.failed_side is None or reviewed is None or current is None:
             return self.observed != result.observed_value
-        return current > reviewed if result.beyond == "above" else current < reviewed
+        return current > reviewed if result.failed_side == "above" else current < reviewed
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from core.audits import LearnedBound
+from core.audits import LearnedRange
 from core.database import Connection, readable_errors
 from core.endpoints import LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from core.errors import UsageError
@@ -135,7 +135,7 @@ class PastFigure:
 
 
 @readable_errors()
-def check_figures(connection: Connection, batch: Batch, staged: StagedTables) -> list[LearnedBound]:
+def check_figures(connection: Connection, batch: Batch, staged: StagedTables) -> list[LearnedRange]:
     """Measure a staged batch, record its figures, and add those with a range to its profile, for the audit.
 
     Returns the bounds of these figures; none for an endpoint without figures. Raises DatabaseError.
@@ -147,7 +147,7 @@ def check_figures(connection: Connection, batch: Batch, staged: StagedTables) ->
         _save(connection, batch, results)
         compared = [(result, result.range) for result in results if result.range is not None]
         _add_to_profile(connection, staged, [result for result, _ in compared])
-    return [_bound(result, normal, batch.day) for result, normal in compared]
+    return [_learned_range(result, normal, batch.day) for result, normal in compared]
 
 
 def measure(connection: Connection, batch: Batch, staged: StagedTables) -> Measured:
@@ -355,7 +355,7 @@ def _shares(parts: Mapping[str, float]) -> dict[str, float]:
     return {part: count / rows for part, count in parts.items()}
 
 
-def _bound(result: FigureResult, normal: NormalRange, day: date) -> LearnedBound:
+def _learned_range(result: FigureResult, normal: NormalRange, day: date) -> LearnedRange:
     kind, label = result.specification.kind, result.specification.label
     observed = "nothing to compare with" if result.value is None else _text(result.value, kind)
     lower, upper = _text(normal.lower, kind), _text(normal.upper, kind)
@@ -364,7 +364,7 @@ def _bound(result: FigureResult, normal: NormalRange, day: date) -> LearnedBound
     detail = (
         f"{result.change} (distance {observed}; usually {usual})" if result.change else f"{observed}; usually {usual}"
     )
-    return LearnedBound(
+    return LearnedRange(
         figure=_column(result.specification),
         lower=normal.lower,
         upper=normal.upper,
