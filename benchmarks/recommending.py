@@ -129,7 +129,7 @@ def train_and_publish(show: Show, settings: Settings) -> TrainingMeasurement:
         )
         decision = meter("search", "", promotion.decide_promotion, log, end, None, run.models, rules)
         recipe, model = decision.recipe, cast(Any, GenrePopularity())
-        if recipe.personal:
+        if recipe.is_personalised:
             file, interactions = run.settings.data_dir / "benchmark.npz", log.interactions(end, recipe.weighting)
             meter("train", "", promotion.train_model, recipe, interactions, rules.limits, file)
             model = load_model(file)

@@ -31,8 +31,8 @@ class BlockJob(Generic[State, Block, Result]):
     longer than usual, and `seconds_per_thread` longer for each thread of the workers, because threads may share a limit
     such as requests per second.
 
-    `describe` names a block from its position and content. If a block ends its worker, `failed` returns its result from
-    the block and the reason; without `failed`, such a block fails the job.
+    `describe` names a block from its position and content. If a block ends its worker, `failure_result` returns the
+    result of that block from the block and the reason. Without it, the job fails.
     """
 
     name: str
@@ -41,7 +41,7 @@ class BlockJob(Generic[State, Block, Result]):
     seconds: float = 0.0
     seconds_per_thread: float = 0.0
     describe: Callable[[int, Block], str] = lambda number, block: f"block {number}"
-    failed: Callable[[Block, str], Result] | None = None
+    failure_result: Callable[[Block, str], Result] | None = None
 
 
 class ClosableState(ABC):
@@ -70,7 +70,7 @@ class BlockRunner(ABC):
         return False
 
 
-class InProcess(BlockRunner):
+class InProcessBlockRunner(BlockRunner):
     """Runs blocks in this process, one thread per core."""
 
     def run(
@@ -100,7 +100,7 @@ class InProcess(BlockRunner):
                     future.cancel()
 
 
-IN_PROCESS = InProcess()
+IN_PROCESS = InProcessBlockRunner()
 
 
 def cores() -> int:

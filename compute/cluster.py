@@ -340,6 +340,6 @@ class _Run(Generic[State, Block, Result]):
         """The result of a block whose worker died twice. Raises BlockFailed if the job has none."""
         block = self._blocks[number]
         reason = f"{self._job.name}: {self._job.describe(number, block)} ended the worker that computed it, twice"
-        if self._job.failed is not None:
-            return self._job.failed(block, reason)
+        if self._job.failure_result is not None:
+            return self._job.failure_result(block, reason)
         raise BlockFailed(f"{reason}; look at the log of the worker: it may lack memory (--memory-mb)")

@@ -11,7 +11,10 @@ from core.settings import Settings
 
 @contextmanager
 def open_block_runner(settings: Settings) -> Iterator[BlockRunner]:
-    """Yield a runner on the cluster of DASK_SCHEDULER; in this process, if it is empty. Raises ClusterUnavailable."""
+    """Yield a runner on the Dask cluster at DASK_SCHEDULER, or in this process if that setting is empty.
+
+    Raises ClusterUnavailable.
+    """
     if not settings.dask_scheduler:
         yield IN_PROCESS
         return

@@ -183,7 +183,7 @@ def train_winner(
     run: Run, model_run_id: int, decision: PromotionDecision, training_data: TrainingData
 ) -> ModelFile | None:
     """Train the winner on all data, and return its file; None for popularity, which has none. Raises ModelError."""
-    if not decision.recipe.personal:
+    if not decision.recipe.is_personalised:
         return None
     name = f"model-{model_run_id}.npz"
     interactions = training_data.log.interactions(training_data.end, decision.recipe.weighting)
@@ -247,7 +247,7 @@ def _refuse_new_champion(live: Champion | None, compared: Champion | None) -> No
 
     A newer publication of the compared champion is allowed.
     """
-    if live is None or (compared is None and not live.recipe.personal):
+    if live is None or (compared is None and not live.recipe.is_personalised):
         return
     if compared is None or live.model_run_id != compared.model_run_id or live.publication_id < compared.publication_id:
         raise PublicationError(

@@ -101,7 +101,7 @@ class SessionModel:
 def load_session_model(champion: Champion, settings: Settings) -> SessionModel:
     """Load the model of the champion. It needs no plays. Raises ModelFileError."""
     excludes_played = not settings.recommend_played
-    if not champion.recipe.personal:
+    if not champion.recipe.is_personalised:
         return SessionModel(champion.publication_id, None, np.empty(0, np.int64), excludes_played)
     model = load_champion_model(champion, model_store(settings))
     return SessionModel(champion.publication_id, model, model.track_ids, excludes_played)

@@ -60,7 +60,9 @@ def recommend_to_users(
             exclude_seen=live.excludes_seen,
             weighted=histories.weighted,
             hidden=histories.hidden.matrix(histories.played),
-            reranker=None if live.reranker is None else replace(live.reranker, shown=live.reranker.shown.copy()),
+            reranker=None
+            if live.reranker is None
+            else replace(live.reranker, exposures=live.reranker.exposures.copy()),
             users_per_block=_USERS_PER_BLOCK,
         ),
         how="vertical",

@@ -59,7 +59,7 @@ def load_live_model(
     """
     model = load_champion_model(champion, model_store(settings))
     data = read_mart_data(connection, now)
-    if not champion.recipe.personal:
+    if not champion.recipe.is_personalised:
         model.fit(data.interactions)
     return LiveModel(
         champion,
@@ -84,8 +84,8 @@ def _reranker(
     values = {"publication_id": champion.publication_id}
     with readable_errors():
         rows = connection.execute(load_query("stream/fresh_recommendations.count_exposures"), values).fetchall()
-    shown = dict(rows)
-    return replace(reranker, shown=np.array([shown.get(track, 0) for track in catalogue.tolist()], np.float64))
+    exposures = dict(rows)
+    return replace(reranker, exposures=np.array([exposures.get(track, 0) for track in catalogue.tolist()], np.float64))
 
 
 @dataclass

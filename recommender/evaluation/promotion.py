@@ -138,7 +138,7 @@ def decide_promotion(
     Raises InteractionsError when there are no plays.
     """
     failure, retired = {}, None
-    if champion is not None and champion.recipe.personal:
+    if champion is not None and champion.recipe.is_personalised:
         try:
             retired = _retired_version(champion.load(models, candidates))
         except ModelError as error:
@@ -237,9 +237,9 @@ class _PromotionGate:
         chosen = self._selection.chosen
         recipe = Recipe(chosen.model, chosen.params, chosen.weighting)
         opponents: dict[str, Comparison | None] = {}
-        if recipe.personal:
+        if recipe.is_personalised:
             opponents["popularity"] = self._against_popularity(chosen)
-        if self._champion is not None and self._champion.recipe.personal:
+        if self._champion is not None and self._champion.recipe.is_personalised:
             opponents["the champion"] = self._against_champion(chosen, self._champion)
         comparisons = {name: comparison for name, comparison in opponents.items() if comparison is not None}
         self._metrics["gate"] = {name: _figures(comparison) for name, comparison in comparisons.items()}
@@ -249,16 +249,16 @@ class _PromotionGate:
         summary = (
             f"{recipe}: ndcg@{self._settings.k} {ndcg:.4f} on {self._evaluation_split.description}; {comparison_text}"
         )
-        if recipe.personal and all(comparison.beats for comparison in comparisons.values()):
+        if recipe.is_personalised and all(comparison.beats for comparison in comparisons.values()):
             return PromotionDecision(recipe, "published", summary, self._metrics)
-        if recipe.personal and self._refreshes(comparisons):
+        if recipe.is_personalised and self._refreshes(comparisons):
             share = 100 * (self._settings.refresh_margin or 0)
             why = f"a refresh by age: less than {share:g} % worse than the champion ({summary})"
             return PromotionDecision(recipe, "published", why, self._metrics)
-        if self._champion is None or not self._champion.recipe.personal:
+        if self._champion is None or not self._champion.recipe.is_personalised:
             why = f"no model is better than popularity, so popularity by genre is published ({summary})"
             return PromotionDecision(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
-        if not recipe.personal and comparisons and all(comparison.beats for comparison in comparisons.values()):
+        if not recipe.is_personalised and comparisons and all(comparison.beats for comparison in comparisons.values()):
             why = f"popularity is better than the champion, so popularity by genre is published ({summary})"
             return PromotionDecision(Recipe(GenrePopularity.name), "fallback", why, self._metrics)
         return PromotionDecision(recipe, "kept", f"the champion stays ({summary})", self._metrics)
@@ -350,7 +350,7 @@ def train_model(
 
 
 def _without_evidence(champion: Champion | None, why: str, metrics: Mapping[str, Any]) -> PromotionDecision:
-    if champion is not None and champion.recipe.personal:
+    if champion is not None and champion.recipe.is_personalised:
         return PromotionDecision(champion.recipe, "kept", f"the champion stays: {why}", metrics)
     return PromotionDecision(
         Recipe(GenrePopularity.name), "fallback", f"popularity by genre is published: {why}", metrics

@@ -268,7 +268,7 @@ TRIAL: BlockJob[EvaluatedInputs, TrialTask, MeasuredOutcome] = BlockJob(
     EvaluatedInputs.run,
     resource="trial",
     describe=lambda number, task: f"{task.model_class.name} {dict(task.params)}",
-    failed=_failed,
+    failure_result=_failed,
 )
 
 

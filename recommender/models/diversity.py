@@ -11,26 +11,26 @@ from recommender.data.interactions import Ids, Interactions
 from recommender.models.base import Ranking
 
 CANDIDATES_PER_LIST = 100
-_SHOWN_FOR_FULL_PENALTY = 100
+_EXPOSURES_FOR_FULL_PENALTY = 100
 
 
 @dataclass(frozen=True, eq=False)
 class ExposureReranker:
-    """Re-rank lists one after the other by score - `strength` x log(1 + times shown) / log 100.
+    """Re-rank lists one after the other by score - `strength` x log(1 + exposures) / log 100.
 
     Scores are those of the candidates of a list, scaled from 0 for the last to 1 for the first, so that a strength has
-    the same meaning for every model. `shown` counts for each of `track_ids`, which ascend, how often earlier lists had
-    it; each list adds `weight`, the number of users that it stands for. docs/models.md has the cost and the gain.
+    the same meaning for every model. `exposures` counts for each of `track_ids`, which ascend, how often earlier lists
+    had it; each list adds `weight`, the number of users that it stands for. docs/models.md has the cost and the gain.
     """
 
     strength: float
     track_ids: Ids
     weight: float = 1.0
-    shown: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    exposures: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
-        if not len(self.shown):
-            object.__setattr__(self, "shown", np.zeros(len(self.track_ids)))
+        if not len(self.exposures):
+            object.__setattr__(self, "exposures", np.zeros(len(self.track_ids)))
 
     def rerank(self, ranking: Ranking, n: int, seed: int) -> Ranking:
         """Return the best n of each row, with the new scores, which do not increase. Users come in a seeded order."""
@@ -45,9 +45,9 @@ class ExposureReranker:
             candidates, values = columns[row, :length], ranking.scores[row, :length].astype(np.float64)
             span = values[0] - values[-1]
             values = (values - values[-1]) / span if span > 0 else np.zeros(length)
-            values -= self.strength * np.log1p(self.shown[candidates]) / np.log(_SHOWN_FOR_FULL_PENALTY)
+            values -= self.strength * np.log1p(self.exposures[candidates]) / np.log(_EXPOSURES_FOR_FULL_PENALTY)
             best = np.argsort(-values, kind="stable")[:n]
-            self.shown[candidates[best]] += self.weight
+            self.exposures[candidates[best]] += self.weight
             ids[row, : len(best)] = ranking.ids[row, best]
             scores[row, : len(best)] = values[best]
         return Ranking(ids, scores)

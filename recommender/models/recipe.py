@@ -27,8 +27,8 @@ class Recipe:
         return {"settings": dict(self.settings), "options": asdict(self.weighting)}
 
     @property
-    def personal(self) -> bool:
-        """Whether recommendations differ from user to user."""
+    def is_personalised(self) -> bool:
+        """Whether the model learns from each user's own plays. False for popularity models, also by genre."""
         return self.model not in POPULARITIES
 
     def __str__(self) -> str:

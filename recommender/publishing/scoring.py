@@ -123,7 +123,7 @@ def score_and_stage(
     """
     recipe, interactions = scoring_model.recipe, data.interactions
     model, weighted = scoring_model.model, None
-    if not recipe.personal:
+    if not recipe.is_personalised:
         model = model.fit(interactions)
     elif recipe.weighting != AS_PLAYED:
         weighted = data.log.interactions(data.end, recipe.weighting)
@@ -147,7 +147,7 @@ def score_and_stage(
         reranker=reranker_of(settings, interactions.track_ids),
         runner=runner,
     )
-    options = PublicationOptions(settings.recommendations_per_user, exclude_seen, recipe.personal)
+    options = PublicationOptions(settings.recommendations_per_user, exclude_seen, recipe.is_personalised)
     similar = similar_tracks(interactions, settings.similar_tracks_per_track)
     recommendations = with_reasons(recommendations, similar, interactions)
     publication.stage_recommendations(connection, staged, recommendations, similar, options)

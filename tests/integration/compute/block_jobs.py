@@ -99,7 +99,7 @@ def hang(state: CountedState, block: int) -> tuple[int, int]:
 CountedJob = BlockJob[CountedState, int, tuple[int, int]]
 ADD: CountedJob = BlockJob("add", add)
 POISON: CountedJob = BlockJob("add", end_worker)
-POISON_ALLOWED: CountedJob = BlockJob("add", end_worker, failed=lambda block, why: (-1, 0))
+POISON_ALLOWED: CountedJob = BlockJob("add", end_worker, failure_result=lambda block, why: (-1, 0))
 REFUSE: CountedJob = BlockJob("add", refuse)
 REFUSE_WITH: CountedJob = BlockJob("add", refuse_with)
 POISON_RESULT: CountedJob = BlockJob("add", return_poison)

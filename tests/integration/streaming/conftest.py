@@ -169,7 +169,7 @@ def train(place: StreamDatabase, model: Recommender, recipe: Recipe) -> int:
         data = scoring.read_mart_data(connection, utc_now())
         number = _start_model_run(connection, recipe, data)
         file = None
-        if recipe.personal:
+        if recipe.is_personalised:
             model.fit(data.log.interactions(data.end, recipe.weighting))
             path = place.data_dir / "models" / f"{number}.npz"
             path.parent.mkdir(parents=True, exist_ok=True)

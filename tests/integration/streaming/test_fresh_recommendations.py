@@ -65,7 +65,7 @@ def test_same_tracks_as_a_full_run_for_every_model(unpublished_stream: Stream, n
     """
     stream = unpublished_stream
     train_model(stream, name)
-    send_sessions(stream, play_the_same=not Recipe(name).personal)
+    send_sessions(stream, play_the_same=not Recipe(name).is_personalised)
     streamed = fresh(stream)
     add_streamed_sessions_to_warehouse(stream)
 

@@ -17,13 +17,13 @@ def ranking(*rows: tuple[list[int], list[float]]) -> Ranking:
 
 
 def test_score_is_scaled_and_lowered_by_the_logarithm_of_exposures() -> None:
-    reranker = ExposureReranker(0.5, TRACKS, shown=np.array([99.0, 0, 9, 0]))
+    reranker = ExposureReranker(0.5, TRACKS, exposures=np.array([99.0, 0, 9, 0]))
     candidates = ranking(([10, 20, 30, 40], [8.0, 6.0, 5.0, 4.0]))
     reranked = reranker.rerank(candidates, 3, seed=0)
     # Scaled: 1, 1/2, 1/4, 0. Penalties: 1/2 for 99 exposures, 1/4 for 9.
     assert reranked.ids.tolist() == [[10, 20, 30]]
     assert reranked.scores == pytest.approx(np.array([[0.5, 0.5, 0.0]]))
-    assert reranker.shown.tolist() == [100, 1, 10, 0]
+    assert reranker.exposures.tolist() == [100, 1, 10, 0]
 
 
 def test_tracks_are_spread_over_users_of_equal_scores() -> None:
