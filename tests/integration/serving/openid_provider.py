@@ -114,7 +114,7 @@ class Provider:
 def openid_provider() -> Iterator[Provider]:
     """Run a provider until the test ends."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class ProviderHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             address = urlsplit(self.path)
             provider.requests.append(address.path)
@@ -145,6 +145,6 @@ def openid_provider() -> Iterator[Provider]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with loopback_server(Handler) as url:
+    with loopback_server(ProviderHandler) as url:
         provider = Provider(url)
         yield provider

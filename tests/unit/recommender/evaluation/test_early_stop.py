@@ -18,7 +18,7 @@ IDS = np.arange(USERS) * 3 + 1
 HOLDOUT = Holdout(IDS, np.arange(USERS + 1), np.arange(USERS) + 100_000)
 
 
-class Scorer:
+class FixedScorer:
     """Finds the held-out track of a user with a probability."""
 
     def __init__(self, probability: float) -> None:
@@ -39,7 +39,7 @@ def rule(best: float, selecting: int = USERS) -> StopRule:
 
 
 def run(probability: float, stop_rule: StopRule | None) -> tuple[Ranking | str, list[int]]:
-    scorer = Scorer(probability)
+    scorer = FixedScorer(probability)
     return rank_until_stopped(scorer, IDS, K, None, stop_rule), scorer.scored  # type: ignore[arg-type]
 
 
@@ -72,7 +72,7 @@ def test_equal_trials_rarely_stop() -> None:
         random = np.random.default_rng(seed)
         best = (random.random(USERS) < 0.3).astype(float)
         stop_rule = StopRule(HOLDOUT, random.permutation(USERS), best, K)
-        scorer = Scorer(0.3)
+        scorer = FixedScorer(0.3)
         scorer.tracks = np.where(random.random(USERS) < 0.3, HOLDOUT.tracks, 1)
         return isinstance(rank_until_stopped(scorer, IDS, K, None, stop_rule), str)  # type: ignore[arg-type]
 
