@@ -41,7 +41,7 @@ from expectations.thresholds import load_thresholds
 from flows.command_line import run_command
 from flows.events import emit_warehouse_published, emit_warehouse_unchanged
 from flows.failures import handle_failures
-from flows.ingest_tasks import audit, land, publish, shape, stage
+from flows.ingest_tasks import audit_batch, land_batch, publish_batch, stage_batch, transform_batch
 from flows.json_results import add_json_option
 from flows.reports import print_batches, show_batches
 from flows.run import BatchResult, Run, open_run
@@ -113,7 +113,7 @@ def _ingest_endpoint(run: Run, batch: Batch, refresh: bool) -> BatchResult:
         suppression_list.synchronize_copy(run.connection, backup_store(run.settings))
         batch = _revision_to_process(run, batch, entry, refresh)
         with measuring(run, "land", batch.batch_id) as task_outcome:
-            task_outcome.result = landed = land(batch, run.settings)
+            task_outcome.result = landed = land_batch(batch, run.settings)
         return process_batch(run, batch, landed, refresh=refresh)
     except (SourceError, LandingError, ComputeError, StatementRefused, UnexpectedError) as error:
         failed = BatchResult(batch, "failed", Counts(), reason=str(error), cause=error.cause)
@@ -145,13 +145,14 @@ def process_batch(
 
     With `refresh`, rows that the published snapshot also has are transformed and compared again.
     """
-    staged = stage(run, batch, landed, shape(run, batch, landed, refresh))
-    report = audit(run, batch, staged, acceptance)
+    transformed = transform_batch(run, batch, landed, refresh)
+    staged = stage_batch(run, batch, landed, transformed)
+    report = audit_batch(run, batch, staged, acceptance)
     if not report.blocks:
-        return publish(run, batch, landed, staged, report)
+        return publish_batch(run, batch, landed, staged, report)
     refusal = acceptance.refusal(report.results) if acceptance else ""
     if acceptance and not refusal:
-        return publish(run, batch, landed, staged, report, acceptance)
+        return publish_batch(run, batch, landed, staged, report, acceptance)
     reason = "; ".join([*([refusal] if refusal else []), *_blocking_reasons(run, batch, report)])
     blocked = BatchResult(batch, "blocked", staged.counts, reason=reason, results=report.results)
     return _record_result(run, batch, blocked, landed.started_at, run.run_id)
@@ -192,7 +193,7 @@ def _land_without_database(settings: Settings, endpoints: Sequence[Endpoint], da
         batch = Batch(endpoint, day, settings.source)
         try:
             batch = landing.unclaimed_revision(settings, batch)
-            landed = land(batch, settings)
+            landed = land_batch(batch, settings)
         except MoovitamixError as error:
             print(f"{batch.batch_id}: {error}", flush=True)
         else:

@@ -28,7 +28,7 @@ from core.stores import backup_store, landing_store
 from erasure import suppression_list
 from flows.run import BatchResult, Run
 from flows.state_messages import describe_audit, describe_batches, ends_with
-from flows.task_costs import measured, measuring
+from flows.task_costs import measured_as, measuring
 from pipeline import acceptance, batch_figures, batches, landing, quarantine, staging, transformation, warehouse
 from pipeline.acceptance import Acceptance
 from pipeline.batches import Batch, Counts
@@ -101,11 +101,11 @@ def _workers_of(settings: Settings) -> Iterator[BlockRunner | None]:
         yield runner
 
 
-def land(batch: Batch, settings: Settings) -> Landing:
+def land_batch(batch: Batch, settings: Settings) -> Landing:
     """Return the raw pages of the batch, landed now or by an earlier run. Raises SourceError, LandingError."""
     land_pages(batch, settings)
     landed = landing.find_landing(settings, batch)
-    if landed is None:  # the task result is cached, but the files are gone
+    if landed is None:  # the task result is cached, but the files are deleted
         land_pages.with_options(refresh_cache=True)(batch, settings)
         landed = landing.find_landing(settings, batch)
     if landed is None:
@@ -113,15 +113,15 @@ def land(batch: Batch, settings: Settings) -> Landing:
     return landed
 
 
-def _describe_transformed(shaped: TransformedBatch) -> str:
-    return f"{shaped.rows_landed:,} rows read, {shaped.rows_rejected:,} rejected, {shaped.rows_duplicate:,} duplicate"
+def _describe_transformed(batch: TransformedBatch) -> str:
+    return f"{batch.rows_landed:,} rows read, {batch.rows_rejected:,} rejected, {batch.rows_duplicate:,} duplicate"
 
 
-@task(task_run_name="shape-{batch.batch_id}", cache_policy=NO_CACHE)
+@task(name="transform", task_run_name="transform-{batch.batch_id}", cache_policy=NO_CACHE)
 @ends_with(_describe_transformed)
-@measured
+@measured_as("shape")
 @named_errors()
-def shape(run: Run, batch: Batch, landed: Landing, refresh: bool = False) -> TransformedBatch:
+def transform_batch(run: Run, batch: Batch, landed: Landing, refresh: bool = False) -> TransformedBatch:
     """Transform the landed pages to typed rows. With `refresh`, unchanged rows are transformed too."""
     return transform_landed_batch(run, batch, landed, refresh)
 
@@ -190,32 +190,32 @@ def _transform_changes(
     return transformed and staging.recognise_rows(run.connection, transformed, snapshot)
 
 
-@task(task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)
+@task(name="stage", task_run_name="stage-{batch.batch_id}", cache_policy=NO_CACHE)
 @ends_with(lambda staged: f"{staged.counts.rows_staged:,} rows differ, {staged.counts.rows_unchanged:,} are unchanged")
-@measured
+@measured_as("stage")
 @named_errors()
-def stage(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> StagedTables:
+def stage_batch(run: Run, batch: Batch, landed: Landing, transformed: TransformedBatch) -> StagedTables:
     """Stage the rows that differ from the published ones."""
-    return stage_transformed_batch(run, batch, landed, shaped)
+    return stage_transformed_batch(run, batch, landed, transformed)
 
 
-def stage_transformed_batch(run: Run, batch: Batch, landed: Landing, shaped: TransformedBatch) -> StagedTables:
+def stage_transformed_batch(run: Run, batch: Batch, landed: Landing, transformed: TransformedBatch) -> StagedTables:
     """Copy the rows that differ from the published ones to the staging tables."""
     missing = len(run.unpublished_dependencies(batch))
     staged = staging.stage_batch(
-        run.connection, batch, shaped, rows_reported=landed.total, dependencies_not_published=missing
+        run.connection, batch, transformed, rows_reported=landed.total, dependencies_not_published=missing
     )
     batches.record_batch(
         run.connection, batch, "staged", staged.counts, started_at=landed.started_at, run_id=run.run_id
     )
-    staging.delete_transformed(shaped.folder)
+    staging.delete_transformed(transformed.folder)
     return staged
 
 
-@task(task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
+@task(name="audit", task_run_name="audit-{batch.batch_id}", cache_policy=NO_CACHE)
 @ends_with(describe_audit)
 @named_errors()
-def audit(run: Run, batch: Batch, staged: StagedTables, acceptance: Acceptance | None = None) -> AuditReport:
+def audit_batch(run: Run, batch: Batch, staged: StagedTables, acceptance: Acceptance | None = None) -> AuditReport:
     """Audit the staged batch. `ops.task_runs` counts an audit that blocks as failed, unless a person accepted it."""
     with measuring(run, "audit", batch.batch_id) as task_outcome:
         task_outcome.result = report = audit_staged_batch(run, batch, staged)
@@ -234,11 +234,11 @@ def audit_staged_batch(run: Run, batch: Batch, staged: StagedTables) -> AuditRep
     return AuditReport(batch.batch_id, tuple(results))
 
 
-@task(task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
+@task(name="publish", task_run_name="publish-{batch.batch_id}", cache_policy=NO_CACHE)
 @ends_with(lambda result: describe_batches([result]))
-@measured
+@measured_as("publish")
 @named_errors()
-def publish(
+def publish_batch(
     run: Run,
     batch: Batch,
     landed: Landing,

@@ -34,20 +34,32 @@ Result = TypeVar("Result")
 def measured(
     step: Callable[Concatenate[Run, Arguments], Result],
 ) -> Callable[Concatenate[Run, Arguments], Result]:
-    """Record the cost of each call of a step, with the name of the step and the batch among its arguments.
+    """Record the cost of each call of a step, with the name of the function and the batch among its arguments.
 
     Place it between `@task` and `@named_errors()`. It does not change results or errors.
     """
+    return measured_as(step.__name__)(step)
 
-    @wraps(step)
-    def measured_step(run: Run, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        with measuring(run, step.__name__, _batch_id(args, kwargs)) as task_outcome:
-            result = step(run, *args, **kwargs)
-            task_outcome.result = result
-            task_outcome.succeeded = not (isinstance(result, AuditReport) and result.blocks)
-            return result
 
-    return measured_step
+def measured_as(
+    task: str,
+) -> Callable[[Callable[Concatenate[Run, Arguments], Result]], Callable[Concatenate[Run, Arguments], Result]]:
+    """Like `measured`, with the name that `ops.task_runs` and lineage events have for the step."""
+
+    def decorate(
+        step: Callable[Concatenate[Run, Arguments], Result],
+    ) -> Callable[Concatenate[Run, Arguments], Result]:
+        @wraps(step)
+        def measured_step(run: Run, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            with measuring(run, task, _batch_id(args, kwargs)) as task_outcome:
+                result = step(run, *args, **kwargs)
+                task_outcome.result = result
+                task_outcome.succeeded = not (isinstance(result, AuditReport) and result.blocks)
+                return result
+
+        return measured_step
+
+    return decorate
 
 
 @dataclass

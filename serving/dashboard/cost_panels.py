@@ -8,6 +8,8 @@ from collections import defaultdict
 from serving.dashboard.page_data import PageData, TaskCost
 from serving.dashboard.panel import Panel, count, nothing_to_draw, over_days
 
+# Names of tasks in `ops.task_runs` that differ from the names in Prefect.
+_NAMES_IN_PREFECT = {"shape": "transform"}
 _TASKS_SHOWN = 12
 _MIN_CPU = 0.01  # a logarithmic scale has no zero
 
@@ -25,7 +27,7 @@ def seconds_of_steps(data: PageData) -> Panel:
     for (flow, task), costs in steps:
         seconds = [cost.seconds for cost in costs]
         median, last = statistics.median(seconds), seconds[-1]
-        name = f"{flow}: {task.replace('_', ' ')}"
+        name = f"{flow}: {_NAMES_IN_PREFECT.get(task, task).replace('_', ' ')}"
         rows.append((name, f"{median:,.2f}", f"{last:,.2f}", f"{max(seconds):,.2f}", str(len(costs))))
         values.append({"step": name, "usual": round(median, 3), "last": round(last, 3)})
     name, median_seconds, last_seconds, *_ = rows[0]

@@ -278,7 +278,9 @@ def test_every_measured_step_has_its_data_sets() -> None:
             if isinstance(node, ast.FunctionDef):
                 names = {name.id for name in node.decorator_list if isinstance(name, ast.Name)}
                 measured |= {node.name} if "measured" in names else set()
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("lineage_of_step", ".record_step")):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("lineage_of_step", ".record_step", "measured_as")
+            ):
                 constants = (argument.value for argument in node.args if isinstance(argument, ast.Constant))
                 measured |= {value for value in constants if isinstance(value, str) and value}
     assert measured == STEPS.keys()
