@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from core import data_model
+from cli import data_model_pages
 from core.database import connect, migrate, newest_migration
 from core.endpoints import ENDPOINTS
 from core.roles import ANALYST, in_role
@@ -86,12 +86,12 @@ def test_every_schema_table_and_column_has_a_comment(database: str) -> None:
 
 
 def test_pages_equal_the_comments(database: str) -> None:
-    """If this fails, run `python -m core.data_model` and commit the pages."""
+    """If this fails, run `python -m cli.data_model_pages` and commit the pages."""
     with connect(database) as connection:
-        pages = data_model.pages(connection)
+        pages = data_model_pages.pages(connection)
         texts = comments(connection)
-    assert {path.name for path in data_model.FOLDER.iterdir()} == {
-        path.name for path in pages if path.parent == data_model.FOLDER
+    assert {path.name for path in data_model_pages.FOLDER.iterdir()} == {
+        path.name for path in pages if path.parent == data_model_pages.FOLDER
     }
     assert {path for path, text in pages.items() if path.read_text() != text} == set()
     content = "\n".join(pages.values())
@@ -101,18 +101,18 @@ def test_pages_equal_the_comments(database: str) -> None:
 
 
 def test_outdated_page_is_rewritten(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(data_model.INDEX, tmp_path)
-    shutil.copytree(data_model.FOLDER, tmp_path / "data-model")
+    shutil.copy(data_model_pages.INDEX, tmp_path)
+    shutil.copytree(data_model_pages.FOLDER, tmp_path / "data-model")
     page = tmp_path / "data-model" / "serving.md"
     page.write_text(page.read_text().replace("SHA-256", "MD5"))
-    monkeypatch.setattr(data_model, "INDEX", tmp_path / "data-model.md")
-    monkeypatch.setattr(data_model, "FOLDER", tmp_path / "data-model")
+    monkeypatch.setattr(data_model_pages, "INDEX", tmp_path / "data-model.md")
+    monkeypatch.setattr(data_model_pages, "FOLDER", tmp_path / "data-model")
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.chdir(tmp_path)
     with connect(database) as connection:
         connection.execute("comment on column serving.api_keys.name is 'Another text.'")
 
-    assert data_model.main([]) == 0
+    assert data_model_pages.main([]) == 0
 
     text = page.read_text()
     assert "SHA-256" in text
@@ -148,7 +148,7 @@ def test_new_partitions_are_described_by_their_parent(database: str) -> None:
             "staging.users_2026_11_22": "staging",
         }
         assert comments(connection) == texts
-        assert {path for path, text in data_model.pages(connection).items() if path.read_text() != text} == set()
+        assert {path for path, text in data_model_pages.pages(connection).items() if path.read_text() != text} == set()
 
 
 def test_migration_adds_the_comments(empty_database: str, database: str) -> None:

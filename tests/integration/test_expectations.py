@@ -22,9 +22,9 @@ from core.errors import BatchBlocked, DatabaseError
 from core.file_store import FolderStore
 from core.queries import compose_query
 from expectations import listen_history, tracks, users
-from expectations.catalogue import _DEFAULTS
 from expectations.checkpoint import Auditor
 from expectations.data_docs import docs_page
+from expectations.rule_tables import _DEFAULTS
 from expectations.rules import ExpectNoSuchRows, meta_of, no_rows
 from pipeline.endpoint_tables import create_rows_table
 

@@ -17,8 +17,8 @@ from core.errors import BatchBlocked
 from core.file_store import FolderStore
 from core.queries import compose_query
 from expectations import recommendations
-from expectations.catalogue import _DEFAULTS
 from expectations.checkpoint import Auditor
+from expectations.rule_tables import _DEFAULTS
 from expectations.rules import meta_of
 from recommender.models.recipe import Recipe
 from recommender.publishing import model_runs, publication

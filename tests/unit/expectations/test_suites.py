@@ -9,13 +9,13 @@ import pytest
 
 from core.audits import ExpectationResult, raise_if_blocked
 from core.errors import BatchBlocked
-from expectations import catalogue, listen_history, recommendations, tracks, users
+from expectations import listen_history, recommendations, rule_tables, tracks, users
 from expectations.checkpoint import SUITES
 from expectations.gx import FailureSeverity, gxe
 from expectations.rules import ExpectNoSuchRows, figure, meta_of
 from expectations.thresholds import Thresholds
 
-DEFAULTS = catalogue._DEFAULTS
+DEFAULTS = rule_tables._DEFAULTS
 each_suite = pytest.mark.parametrize("suite", [tracks, users, listen_history])
 
 
@@ -78,9 +78,9 @@ def test_thresholds_reach_the_rules() -> None:
 
 
 def test_the_docs_list_every_rule() -> None:
-    """If this fails: `python -m expectations.catalogue --write`."""
-    page = catalogue.PAGE.read_text()
-    assert page == catalogue.with_new_tables(page)
+    """If this fails: `python -m expectations.rule_tables --write`."""
+    page = rule_tables.PAGE.read_text()
+    assert page == rule_tables.with_new_tables(page)
     assert "`tracks_are_published`" in page
 
 

@@ -1,4 +1,4 @@
-"""Write the tables of `docs/data-model/` from the comments in the database: `python -m core.data_model`.
+"""Write the tables of `docs/data-model/` from the comments in the database: `python -m cli.data_model_pages`.
 
 Migrations set the comments. The pages say the same, and a test fails if they do not.
 """
@@ -22,7 +22,7 @@ from core.terminal import prepare_terminal
 INDEX = Path(__file__).parent.parent / "docs" / "data-model.md"
 FOLDER = INDEX.with_suffix("")
 # Schemas with a page. The tables in `staging` belong to one batch or publication each.
-DESCRIBED = tuple(schema for schema in SCHEMAS if schema != "staging")
+SCHEMAS_WITH_A_PAGE = tuple(schema for schema in SCHEMAS if schema != "staging")
 _BEGIN, _END = "<!-- comments: begin -->", "<!-- comments: end -->"
 _SHORT_TYPES = {"timestamp with time zone": "timestamptz", "double precision": "double"}
 
@@ -30,7 +30,7 @@ _SHORT_TYPES = {"timestamp with time zone": "timestamptz", "double precision": "
 def pages(connection: Connection) -> dict[Path, str]:
     """Each page of the data model, with the comments of this database between its markers. Raises DatabaseError."""
     tables = {INDEX: _schemas(connection)}
-    tables |= {FOLDER / f"{schema}.md": _relations(connection, schema) for schema in DESCRIBED}
+    tables |= {FOLDER / f"{schema}.md": _relations(connection, schema) for schema in SCHEMAS_WITH_A_PAGE}
     return {path: _replace_between_markers(path.read_text(), text) for path, text in tables.items()}
 
 
@@ -38,7 +38,7 @@ def pages(connection: Connection) -> dict[Path, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pages."""
     prepare_terminal()
-    argparse.ArgumentParser(prog="python -m core.data_model", description=__doc__).parse_args(arguments)
+    argparse.ArgumentParser(prog="python -m cli.data_model_pages", description=__doc__).parse_args(arguments)
     with connect(ensure_schema(load_settings())) as connection:
         for path, text in pages(connection).items():
             path.write_text(text)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _schemas(connection: Connection) -> str:
     lines = ["| schema | contents |", "|---|---|"]
     for schema, comment in connection.execute(load_query("ops/data_model.find_schemas"), {"schemas": list(SCHEMAS)}):
-        name = f"[`{schema}`](data-model/{schema}.md)" if schema in DESCRIBED else f"`{schema}`"
+        name = f"[`{schema}`](data-model/{schema}.md)" if schema in SCHEMAS_WITH_A_PAGE else f"`{schema}`"
         lines.append(f"| {name} | {comment} |")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Tables of all rules. `python -m expectations.catalogue --write` updates `docs/data-quality.md`."""
+"""Tables of all rules. `python -m expectations.rule_tables --write` updates `docs/data-quality.md`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def with_new_tables(page: str) -> str:
 
 def main() -> int:
     """Print the tables, or write them to the page."""
-    parser = argparse.ArgumentParser(prog="python -m expectations.catalogue", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m expectations.rule_tables", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"update {PAGE.name}")
     if parser.parse_args().write:
         PAGE.write_text(with_new_tables(PAGE.read_text()))
