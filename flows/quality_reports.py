@@ -38,14 +38,14 @@ def show_quality(
 
 def describe_evaluations(evaluations: Sequence[DayEvaluation]) -> str:
     """Describe each evaluated day: its verdict and the reason."""
-    days = [f"{evaluation.quality.day}: {evaluation.verdict}: {evaluation.why}" for evaluation in evaluations]
+    days = [f"{evaluation.quality.day}: {evaluation.verdict}: {_reason(evaluation)}" for evaluation in evaluations]
     return "; ".join(days) or "no new day to evaluate"
 
 
 def print_quality(evaluations: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> None:
     """Print one line for each evaluated day, and one for each open drift alarm."""
     for evaluation in evaluations:
-        print(f"{evaluation.quality.day}: {evaluation.verdict}: {evaluation.why}", flush=True)
+        print(f"{evaluation.quality.day}: {evaluation.verdict}: {_reason(evaluation)}", flush=True)
     if not evaluations:
         print("no new day to evaluate: every past day has an evaluation", flush=True)
     for alarm in alarms:
@@ -71,10 +71,15 @@ def _metric_rows(evaluations: Sequence[DayEvaluation]) -> list[dict[str, Any]]:
 
 def _summary(evaluations: Sequence[DayEvaluation], alarms: Sequence[OpenDriftAlarm]) -> str:
     days = [
-        f"- {evaluation.quality.day}: **{evaluation.verdict}**. {evaluation.why}" for evaluation in evaluations
+        f"- {evaluation.quality.day}: **{evaluation.verdict}**. {_reason(evaluation)}" for evaluation in evaluations
     ] or ["- no new day to evaluate"]
     open_alarms = [f"- {_alarm(alarm)}" for alarm in alarms] or ["- none"]
     return "\n".join(["## Days", "", *days, "", "## Drift alarms that need a training", "", *open_alarms, ""])
+
+
+def _reason(evaluation: DayEvaluation) -> str:
+    """The reason without the words that repeat the verdict."""
+    return evaluation.why.removeprefix("not judged: ")
 
 
 def _alarm(alarm: OpenDriftAlarm) -> str:

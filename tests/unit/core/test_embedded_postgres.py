@@ -23,7 +23,7 @@ def test_a_server_without_disk_space_fails_at_once(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(embedded_postgres._Server, "running", True)
     monkeypatch.setattr(embedded_postgres, "_START_SECONDS", 1)
     with pytest.raises(DatabaseFull, match="no disk space left"):
-        embedded_postgres._Server(tmp_path).answers()
+        embedded_postgres._Server(tmp_path).wait_until_ready()
 
 
 def test_postgres_server_of_another_folder_is_not_used(postgres: str, tmp_path: Path) -> None:

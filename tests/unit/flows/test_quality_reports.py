@@ -70,7 +70,7 @@ def test_summary_without_new_days_names_open_alarms(artifacts: dict[str, Any]) -
 def test_command_prints_one_line_for_each_day_and_alarm(capsys: pytest.CaptureFixture[str]) -> None:
     quality_reports.print_quality(EVALUATIONS, [ALARM])
     assert capsys.readouterr().out.splitlines() == [
-        "2026-11-22: not-judged: not judged: nobody played",
+        "2026-11-22: not-judged: nobody played",
         "2026-11-23: alarm: ndcg@20 fell",
         "alarm 4 of 2026-11-22: ndcg@20 fell from 0.2500 to 0.1000; a training is requested",
     ]
