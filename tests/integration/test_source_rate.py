@@ -75,7 +75,7 @@ def test_unused_requests_do_not_accumulate(database: str) -> None:
     assert time.monotonic() - started >= 5 / 50
 
 
-def test_limit_without_its_database_sends_no_request(database: str) -> None:
+def test_wait_raises_if_the_role_lacks_a_right(database: str) -> None:
     rate = SharedRequestRate(in_role(database, INGEST), "http://source.example", 50)
     with connect(database) as connection:
         connection.execute("revoke insert on ops.request_rates from moovitamix_ingest")

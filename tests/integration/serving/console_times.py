@@ -17,7 +17,7 @@ from core.database import connect, ensure_database, migrate
 from core.settings import Settings
 from tests.integration.serving.api import serving
 from tests.integration.serving.console_history import break_last_night, console_history
-from tests.integration.serving.run_history import streamed_day
+from tests.integration.serving.run_history import insert_streamed_day
 
 NIGHTS, VIEWS, SECONDS_BETWEEN_VIEWS = 730, 40, 0.1
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -50,7 +50,7 @@ def main() -> None:
         migrate(url)
         with connect(url) as connection:
             console_history(connection, NOW, NIGHTS)
-            streamed_day(connection, NOW)
+            insert_streamed_day(connection, NOW)
             break_last_night(connection, NOW)
             connection.execute("analyze")
         with (

@@ -47,7 +47,7 @@ from generate_series(%(today)s::date - %(days)s::integer, %(today)s::date - 1, '
 """
 
 
-def history(connection: psycopg.Connection[Any], now: datetime, days: int) -> int:
+def insert_history(connection: psycopg.Connection[Any], now: datetime, days: int) -> int:
     """Insert `days` successful days with personal data in its usual places; return the live publication."""
     connection.execute(
         "insert into warehouse.users values (900, %s, 'Z', %s, 'f', 'Rock', %s, %s, null, 0, 'b')",
@@ -75,6 +75,6 @@ from generate_series(0, 1439) as number,
 """
 
 
-def streamed_day(connection: psycopg.Connection[Any], now: datetime) -> None:
+def insert_streamed_day(connection: psycopg.Connection[Any], now: datetime) -> None:
     """Insert what two consumers reported in each minute of the last 24 hours."""
     connection.execute(_STREAMED_DAY, {"now": now})

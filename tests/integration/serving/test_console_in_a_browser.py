@@ -17,7 +17,7 @@ from tests.integration.serving import browser
 from tests.integration.serving.api import Api, serving
 from tests.integration.serving.browser import Tab
 from tests.integration.serving.console_history import break_last_night, console_history
-from tests.integration.serving.run_history import streamed_day
+from tests.integration.serving.run_history import insert_streamed_day
 from tests.integration.serving.test_dashboard import INCIDENT
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
@@ -62,7 +62,7 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
         with connect(url) as connection:
             console_history(connection, NOW, 30)
             break_last_night(connection, NOW)
-            streamed_day(connection, NOW)
+            insert_streamed_day(connection, NOW)
         with serving(url, data_dir=data_dir, clock_file=data_dir / "clock") as api:
             yield api
 

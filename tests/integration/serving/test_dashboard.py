@@ -19,7 +19,7 @@ from recommender.publishing.publication import roll_back
 from serving import keys
 from serving.dashboard.__main__ import main
 from tests.integration.serving.api import Api, go_live, serving, stage
-from tests.integration.serving.run_history import MAIL, PERSON, RAW, history, streamed_day
+from tests.integration.serving.run_history import MAIL, PERSON, RAW, insert_history, insert_streamed_day
 from tests.integration.serving.test_responses import assert_problem
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_before_the_first_ingest(database: str, data_dir: Path) -> None:
 
 def test_one_evaluated_day_draws_all_charts(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
-        history(connection, NOW, 1)
+        insert_history(connection, NOW, 1)
     with page_of(database, data_dir) as api:
         html = load_page(api)
     assert heading(html) == "Healthy"
@@ -93,7 +93,7 @@ def test_one_evaluated_day_draws_all_charts(database: str, data_dir: Path) -> No
 
 def test_streaming_is_shown_while_a_consumer_reports_or_a_broker_is_set(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
-        history(connection, NOW, 1)
+        insert_history(connection, NOW, 1)
         with page_of(database, data_dir) as api:
             assert "Streaming" not in load_page(api)
         with serving(
@@ -102,7 +102,7 @@ def test_streaming_is_shown_while_a_consumer_reports_or_a_broker_is_set(database
             html = load_page(api)
             assert heading(html) == "Needs attention"
             assert "No consumer is running. None reported in the last 24 hours." in text_of(html)
-        streamed_day(connection, NOW)
+        insert_streamed_day(connection, NOW)
     with page_of(database, data_dir) as api:
         html = load_page(api)
     assert heading(html) == "Healthy"
@@ -114,7 +114,7 @@ def test_streaming_is_shown_while_a_consumer_reports_or_a_broker_is_set(database
 
 def test_page_shows_thirty_days_and_no_personal_data(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
-        history(connection, NOW, 400)
+        insert_history(connection, NOW, 400)
     with page_of(database, data_dir) as api:
         html = load_page(api)
     assert heading(html) == "Healthy"
@@ -129,7 +129,7 @@ def test_page_shows_thirty_days_and_no_personal_data(database: str, data_dir: Pa
 def test_batch_of_a_future_day_is_hidden_by_a_current_batch(database: str, data_dir: Path) -> None:
     """The batch comes from a run with a clock that was ahead."""
     with connect(database) as connection:
-        history(connection, NOW, 3)
+        insert_history(connection, NOW, 3)
         connection.execute(
             "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at, finished_at)"
             " values ('tracks-2027-06-01', 'tracks', '2027-06-01', 1, 's', 'blocked', %(at)s, %(at)s)",
@@ -143,7 +143,7 @@ def test_batch_of_a_future_day_is_hidden_by_a_current_batch(database: str, data_
 
 def test_problems_are_shown(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
-        history(connection, NOW, 5)
+        insert_history(connection, NOW, 5)
         connection.execute("update ops.batches set status = 'blocked', reason = '<i>why</i>' where endpoint = 'tracks'")
         connection.execute("insert into ops.runs (flow, day, started_at) values ('ingest', %s, %s)", [NOW, NOW])
         connection.execute(
@@ -167,7 +167,7 @@ def test_problems_are_shown(database: str, data_dir: Path) -> None:
 
 def test_failed_revision_does_not_hide_the_published_revision(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
-        history(connection, NOW, 2)
+        insert_history(connection, NOW, 2)
         connection.execute(
             "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at, finished_at)"
             " values ('tracks-2026-11-21-r2', 'tracks', '2026-11-21', 2, 's', 'failed', %(at)s, %(at)s)",
@@ -181,7 +181,7 @@ def test_failed_revision_does_not_hide_the_published_revision(database: str, dat
 def test_failed_expectation_is_described_with_its_figure(database: str, data_dir: Path) -> None:
     description = "the share of rejected rows 12.0 % is above 5.0 %"
     with connect(database) as connection:
-        history(connection, NOW, 1)
+        insert_history(connection, NOW, 1)
         connection.execute("update ops.expectation_results set description = %s where not success", [description])
     with page_of(database, data_dir) as api:
         text = text_of(load_page(api))
@@ -191,7 +191,7 @@ def test_failed_expectation_is_described_with_its_figure(database: str, data_dir
 
 def test_rollback_leads_the_decisions(database: str, data_dir: Path) -> None:
     with connect(database) as connection:
-        first = history(connection, NOW, 2)
+        first = insert_history(connection, NOW, 2)
         go_live(connection, stage(connection, {900: [3, 4]}))
         roll_back(connection, first, now=NOW, why="the new lists were worse")
     with page_of(database, data_dir) as api:
@@ -272,7 +272,7 @@ def test_command_writes_the_page(
     assert main(["--output", str(output)]) == 1
     assert "Needs attention" in capsys.readouterr().err
     with connect(database) as connection:
-        history(connection, NOW, 2)
+        insert_history(connection, NOW, 2)
     assert main(["--output", str(output)]) == 0
     assert heading(output.read_text()) == "Healthy"
     assert main(["--output", str(data_dir / "nowhere" / "health.html")]) == 2

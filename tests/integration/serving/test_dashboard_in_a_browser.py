@@ -15,7 +15,7 @@ from tests.conftest import temporary_database
 from tests.integration.serving import browser
 from tests.integration.serving.api import Api, serving
 from tests.integration.serving.browser import Tab
-from tests.integration.serving.run_history import history, streamed_day
+from tests.integration.serving.run_history import insert_history, insert_streamed_day
 from tests.integration.serving.test_dashboard import load_page
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
@@ -41,8 +41,8 @@ def api(postgres: str, _template: str, tmp_path_factory: pytest.TempPathFactory)
     (data_dir / "clock").write_text(NOW.isoformat())
     with temporary_database(postgres, _template) as url:
         with connect(url) as connection:
-            history(connection, NOW, 30)
-            streamed_day(connection, NOW)
+            insert_history(connection, NOW, 30)
+            insert_streamed_day(connection, NOW)
             connection.execute("update ops.batches set status = 'blocked' where batch_id = 'tracks-2026-11-22'")
             connection.execute(
                 "insert into ml.alarms (metric, day, value, baseline, statistic, publication_id, raised_at)"
