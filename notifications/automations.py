@@ -1,4 +1,8 @@
-"""Read `automations.yaml`, fill in settings, and render its mails without a server. Does not import Prefect."""
+"""Read `automations.yaml`, the notifications about runs and events, which Prefect's server sends.
+
+Fills in settings, and renders the mails without a server. Does not import Prefect. Notifications about the machine and
+its services belong in `notifications/incident_types.py`, because the watchdog sends them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The notifications of the watchdog: summary, what is unaffected, and the next step."""
+"""The notifications of the watchdog, about the state of the machine and its services.
+
+Notifications about runs and events belong in `automations.yaml`, because Prefect's server sends them. While it is down,
+the watchdog reports missing publications too.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 `mart.user_days` says on which days a user listened. The counts of active users and cohorts follow from it, so a change
 of one session touches only the days and weeks of its user.
+
+A new mart needs a migration (table and comments), its queries in `sql/marts/`, a call here, and entries in
+`sql/rights.yaml` and `sql/lineage.yaml`.
 """
 
 from __future__ import annotations
