@@ -25,7 +25,7 @@ endif
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: $(READY) ## Create .venv, and install the locked dependencies and the command moovitamix
@@ -102,7 +102,7 @@ coverage: $(READY) ## Run unit and integration tests, and fail if their coverage
 	.venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --cov tests/unit tests/integration
 
 .PHONY: up
-up: $(READY) ## Start Postgres, mock API, serving API, Prefect's server and worker, and apply the deployments
+up: $(READY) ## Start the local services (make status lists them), and apply the deployments
 	@.venv/bin/python -m services up
 
 .PHONY: down
@@ -124,7 +124,7 @@ backup: $(READY) ## Write database and models to one file (BACKUP=file; default:
 
 .PHONY: restore
 restore: export BACKUP := $(BACKUP)
-restore: $(READY) ## Restore both from BACKUP=file; FORCE=yes replaces what the database holds
+restore: $(READY) ## Restore database and models from BACKUP=file; FORCE=yes replaces what the database holds
 	@.venv/bin/python -m services.backup restore $(if $(filter yes,$(FORCE)),--force) $${BACKUP:+"$$BACKUP"}
 
 .PHONY: verify

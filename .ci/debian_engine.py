@@ -1,6 +1,6 @@
 """Runs a command with a container engine from Debian, on a Linux machine without one.
 
-`python3 .ci/debian_engine.py FOLDER COMMAND...` needs root and `debootstrap`. FOLDER keeps between calls:
+`python3 .ci/debian_engine.py FOLDER COMMAND...` needs root and `debootstrap`. FOLDER keeps these between calls:
 
 - Docker Engine, BuildKit and Compose in a Debian 13. They run in mount, process and network namespaces of their own, so
   nothing of this machine's network, cgroups or containers changes.

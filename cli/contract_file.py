@@ -1,4 +1,4 @@
-"""Reads a data contract from a file, and checks the parts that a comparison needs."""
+"""Read a data contract from a file, and check the parts that a comparison needs."""
 
 from __future__ import annotations
 

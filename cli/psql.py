@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     psql = programs_folder() / "psql"
     statement = ["--command", options.command] if options.command is not None else []
     command = [str(psql), *statement, client_target(url)]
-    # psql handles Ctrl-C: it cancels the query. `subprocess` would kill it. A program that starts has no handlers.
+    # psql itself handles Ctrl-C and cancels the query. Ignore it here, because `subprocess` would kill psql. psql does
+    # not inherit this handler.
     signal.signal(signal.SIGINT, lambda *_: None)
     return subprocess.run(command, check=False, env=client_environment(url)).returncode
 

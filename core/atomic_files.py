@@ -19,7 +19,8 @@ def atomic_writer(path: Path, *, mode: int | None = None, durable: bool = False)
     """Open a temporary file that replaces `path` when the block succeeds, and is deleted when it fails.
 
     `mode` is the permissions of the file, whatever the umask; without it, the umask decides. With `durable`, the
-    content is on the disk before the file appears, and its name in the folder when the call returns. Raises OSError.
+    content is synced before the rename, and the folder after it, so the file survives a power failure once the block
+    has ended. Raises OSError.
     """
     with unfinished_file(path) as unfinished:
         descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666 if mode is None else mode)
@@ -35,7 +36,7 @@ def atomic_writer(path: Path, *, mode: int | None = None, durable: bool = False)
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the names of its files and folders to the disk. Raises OSError."""
+    """Sync the entries of the folder to the disk (fsync). Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -31,7 +31,10 @@ def parse_time(text: str) -> datetime:
 
 
 def months_before(day: date, months: int) -> date:
-    """The first day of the month that is so many months before the month of a day."""
+    """Return the first day of the month that is `months` months before the month of `day`.
+
+    Raises ValueError before year 1.
+    """
     number = 12 * day.year + day.month - 1 - months
     return date(number // 12, number % 12 + 1, 1)
 

@@ -1,4 +1,4 @@
-"""The error classes of the project.
+"""The error classes that several packages share. A package defines its own errors beside the code that raises them.
 
 MoovitamixError
 ├── SettingsError                a setting or an argument is wrong; exit code 2
@@ -15,6 +15,7 @@ MoovitamixError
 │   └── ObjectStoreError         the object store refuses a request
 │       └── ObjectStoreUnavailable  the object store does not answer
 ├── BatchBlocked                 an audit blocked a batch or a publication
+├── StreamAuditFailed            streamed sessions or fresh recommendations failed their audit
 ├── DatabaseError                Postgres is unreachable, or the role lacks a right
 │   ├── DatabaseUnavailable      Postgres does not answer, or closed the connection
 │   ├── DatabaseFull             Postgres has no disk space left

@@ -1,8 +1,8 @@
 """Audit stream: audit the streamed sessions and fresh recommendations since the last audit.
 
-Fresh recommendations that fail are deleted, so serving shows the published ones. Sessions stay: the nightly snapshot
-decides. `python -m flows.audit_stream [--hours N]` runs without a Prefect server. Exit code 0: the audit passed, or
-streaming is off; 1: it failed; 2: wrong usage or settings.
+Fresh recommendations that fail are deleted, so serving shows the published ones. Sessions that fail stay, because the
+next nightly snapshot confirms or replaces them. `python -m flows.audit_stream [--hours N]` runs without a Prefect
+server. Exit code 0: the audit passed, or streaming is off; 1: it failed; 2: wrong usage or settings.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_DELETIONS = 60
 
 @dataclass(frozen=True)
 class RequestLimit:
-    """A limit of requests a minute of one client. `name` is that of the requests, such as `feedback`."""
+    """At most `amount` requests a minute for each client. `name` is the kind of request, such as `feedback`."""
 
     name: str
     amount: int
@@ -29,7 +29,10 @@ class RequestLimit:
 
 @dataclass(frozen=True)
 class Remainder:
-    """How many requests a client may still send, and the seconds until it may send as many as it wants; 0 for now."""
+    """`requests` is how many the client may still send.
+
+    `seconds` is the wait until it may send the requested number; 0 means now.
+    """
 
     requests: int
     seconds: int
@@ -49,7 +52,10 @@ class RequestLimits:
         self._was_unavailable = False
 
     async def hit(self, limit: RequestLimit, client: str, count: int = 1) -> bool:
-        """Count a request, or `count` items. Returns whether the client is within the limit; else nothing counts."""
+        """Count a request, or `count` items. Return whether the client is within the limit.
+
+        If it is not, nothing is counted.
+        """
         if self._database is not None:
             values = {
                 "limit_name": limit.name,
@@ -68,7 +74,10 @@ class RequestLimits:
         return await self._own.hit(_item(limit), limit.name, client, cost=count)
 
     async def remainder(self, limit: RequestLimit, client: str, count: int = 1) -> Remainder:
-        """What a client may still send, and when it may send `count` items, at most the limit."""
+        """Return how many requests the client may still send, and the seconds until it may send `count`.
+
+        `count` must not exceed the limit.
+        """
         if self._database is not None:
             values = {"limit_name": limit.name, "client": _stored(limit, client)}
             try:

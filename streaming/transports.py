@@ -37,7 +37,7 @@ def read_topic_id(settings: Settings) -> str:
 
 @contextmanager
 def _extra_pubsub() -> Iterator[None]:
-    """Imports of the extra. Raises SettingsError if it is not installed."""
+    """Turn a missing module of the extra `pubsub` into a SettingsError that says how to install it."""
     try:
         yield
     except ModuleNotFoundError as error:

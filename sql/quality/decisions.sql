@@ -25,7 +25,7 @@ order by decision_id desc
 limit %(limit)s;
 
 -- name: find_recent_refresh
--- One row if a training because of the model's age was decided in the given number of days before a day.
+-- One row if a training with cause `age` reached a decision in the `days` days before `day`.
 select model_run_id
 from ml.model_runs
 where cause = 'age'

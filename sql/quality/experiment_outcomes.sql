@@ -1,5 +1,6 @@
 -- name: find_experiment_publications
--- One row per row of ml.live_publications with a treatment, of experiments that ran on a day.
+-- One row per treatment publication that was live with a control, for experiments that ran on the day: live id, experiment,
+-- control publication, treatment publication.
 select treatment.live_id, treatment.experiment_id, live.publication_id, treatment.publication_id
 from ml.experiment_publications as treatment
 join ml.experiments as experiment using (experiment_id)
@@ -8,7 +9,7 @@ where experiment.started_at < %(day)s::date + 1
     and (experiment.ended_at is null or experiment.ended_at >= %(day)s::date);
 
 -- name: insert_outcomes
--- Records the outcomes of a day, except of users who had not got the same variant of the experiment by the end of that day.
+-- Records the outcomes of a day. Skips users whose recorded variant differs, and users first exposed after that day.
 insert into ml.experiment_outcomes (experiment_id, user_id, day, ndcg, useful, plays, has_list)
 select outcome.experiment_id, outcome.user_id, %(day)s, outcome.ndcg, outcome.useful, outcome.plays, outcome.has_list
 from unnest(
