@@ -48,6 +48,17 @@ TEMPORARY_FOLDER = tempfile.gettempdir()
 PORTS = ("PREFECT_SERVER_API_PORT", "MOCK_PORT", "DATA_DOCS_PORT", "SERVING_PORT", "KAFKA_PORT", "STREAM_METRICS_PORT")
 
 
+# Fixtures that start a server for the whole test run.
+SERVERS = {"postgres", "_mock_api", "prefect_server", "_s3"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse unit tests that need a server: they belong to tests/integration, which `make check` leaves out."""
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "unit") and (used := SERVERS & set(item.fixturenames)):  # type: ignore[attr-defined]
+            raise pytest.UsageError(f"{item.nodeid} uses {', '.join(sorted(used))}: move it to tests/integration")
+
+
 @pytest.fixture(autouse=True)
 def _temporary_folder_is_restored() -> Iterator[None]:
     """Undo the change of the temporary folder that commands make: they use their DATA_DIR."""

@@ -208,3 +208,9 @@ def test_tcp_port_needs_a_password_and_doctor_connects_to_it(installation: Insta
     access = {"EMBEDDED_TCP_PORT": port, "EMBEDDED_TCP_PASSWORD": "correct horse"}
     assert installation.run("migrate", **access).returncode == 0
     assert installation.doctor(**access)[f"port {port}"]["status"] == "ok"
+
+
+def test_an_ingest_imports_no_models_and_no_great_expectations_before_it_needs_them() -> None:
+    code = "import sys, flows.ingest; print(*{name.partition('.')[0] for name in sys.modules})"
+    modules = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"scipy", "sklearn", "pandas", "great_expectations"} & set(modules.split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -133,23 +132,6 @@ def test_unfinished_files_and_summaries_of_other_versions_are_ignored(tmp_path: 
     assert (tmp_path / "index.html").read_text().count("validations/") == 2
     prune_docs(FolderStore(tmp_path), date(2100, 1, 1))
     assert not list(tmp_path.rglob(".tmp-*"))
-
-
-def _publish_days(docs_dir: Path, name: str) -> None:
-    for day in range(1, 9):
-        publish_page(docs_dir, day, name=name)
-
-
-def test_two_concurrent_processes_lose_no_page(tmp_path: Path) -> None:
-    # Spawned: what other tests have left in this process must not reach them.
-    spawned = multiprocessing.get_context("spawn")
-    processes = [spawned.Process(target=_publish_days, args=(tmp_path, name)) for name in ("a", "b")]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(280)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert (tmp_path / "index.html").read_text().count("validations/") == 16
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -21,7 +19,6 @@ from flows.command_line import run_command
 from flows.json_results import to_json
 from flows.run import BatchResult, IngestIncomplete
 from pipeline.batches import Batch, Counts
-from tests.conftest import ROOT
 
 DAY = date(2026, 11, 22)
 FAILED = ExpectationResult("max_rejected", None, "critical", False, 5, 0.1, "0.1", "too many rejected rows", ("7",))
@@ -104,9 +101,3 @@ def test_a_result_becomes_json() -> None:
 
     figures = Figures(DAY, float("nan"), np.int64(3), ("a",))
     assert to_json({"days": [figures]}) == {"days": [{"day": "2026-11-22", "value": None, "users": 3, "names": ["a"]}]}
-
-
-def test_an_ingest_imports_no_models_and_no_great_expectations_before_it_needs_them() -> None:
-    code = "import sys, flows.ingest; print(*{name.partition('.')[0] for name in sys.modules})"
-    modules = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert not {"scipy", "sklearn", "pandas", "great_expectations"} & set(modules.split())

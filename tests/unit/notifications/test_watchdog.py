@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from core.clock import utc_now
-from core.database import connect
 from core.prefect_names import WORK_POOL, WORK_POOLS
 from core.settings import Settings
 from notifications import health_checks
@@ -345,23 +344,6 @@ def test_unreachable_parts_have_unknown_health() -> None:
         last_publication_time("postgresql://user:s3cret@127.0.0.1:9/x", START)
     with pytest.raises(HealthUnknown):
         worker_problem("http://127.0.0.1:9/api", "")
-
-
-def test_empty_database_has_no_last_publication(empty_database: str) -> None:
-    assert last_publication_time(empty_database, START) is None
-
-
-def test_publication_in_the_future_does_not_count(database: str) -> None:
-    """Otherwise no missing publication would be notified for months."""
-    with connect(database) as connection:
-        for number, finished_at in enumerate((START - timedelta(days=3), START + timedelta(days=190)), 1):
-            connection.execute(
-                "insert into ops.batches (batch_id, endpoint, day, revision, source, status, started_at, finished_at)"
-                " values (%s, 'tracks', %s, %s, 's', 'published', %s, %s)",
-                [str(number), finished_at, number, finished_at, finished_at],
-            )
-    assert last_publication_time(database, START) == START - timedelta(days=3)
-    assert last_publication_time(database, START + timedelta(days=190)) == START + timedelta(days=190)
 
 
 def test_check_in_the_future_is_not_healthy(tmp_path: Path) -> None:

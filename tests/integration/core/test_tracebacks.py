@@ -156,7 +156,7 @@ def test_the_message_of_a_defect_names_the_file_with_its_traceback(log: Path) ->
     with pytest.raises(UnexpectedError) as caught, named_errors():
         raise ValueError(SECRET)
     line = message_for_user(caught.value)
-    assert line.startswith("unexpected ValueError at tests/unit/core/test_tracebacks.py:")
+    assert line.startswith("unexpected ValueError at tests/integration/core/test_tracebacks.py:")
     assert line.endswith(f"; please report it; details in {log}")
     traceback = log.read_text()
     assert "builtins.ValueError" in traceback
