@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +33,10 @@ from benchmarks import whole_ingests as ingests
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Measurement
 from benchmarks.processes import WorkFailed, run_in_fresh_process
-from benchmarks.report import (
-    MARK,
-    PAGE,
-    BenchmarkReport,
-    describe_machine,
-    missed_targets,
-    parse_count,
-    parse_options,
-    terminal_tables,
-    write_benchmarks,
-)
+from benchmarks.report import PAGE, BenchmarkReport, describe_machine, parse_count, terminal
 from benchmarks.source import Sizes
 from core import embedded_postgres
-from core.dates import parse_day
+from core.clock import utc_now
 
 # The order matters: some measurements read what earlier ones wrote to the database. Commands are measured first:
 # Postgres vacuums the sessions of the first ingest for minutes.
@@ -78,38 +67,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks. Returns 0 if all measurements ran, even if targets were missed, and 1 if one failed."""
     options = read_options(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit handlers stop servers and remove folders
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
+    console = terminal()
     try:
         report = measure(options, console)
     except WorkFailed as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
-    console.print(*terminal_tables(str(report.sizes), report.figures, report.tables), sep="\n\n")
-    for line in missed_targets(report.figures):
-        console.print(f"missed: {line.replace('**', '')}", style="red", markup=False, soft_wrap=True)
+    PAGE.publish(list(report.lines()), options.write)
     if options.write:
-        console.print(f"written: {write_benchmarks(report, options.write)}")
+        report.draw(options.write)
     return 0
 
 
 def measure(options: Any, console: Console) -> BenchmarkReport:
     """Run the chosen measurements, and print each figure as soon as it is known. Raises WorkFailed."""
-    started = time.monotonic()
+    started, measurements = time.monotonic(), {}
     sizes = Sizes(options.users, options.tracks, options.sessions)
-    measurements = {}
     with temporary_postgres() as (folder, postgres), console.status("starting") as status:
         machine = describe_machine(postgres)
-        run, show = run_in_fresh_process, status.update
-        with BenchmarkContext(sizes, options.growth, options.rounds, folder, postgres, run, show) as context:
+        context = BenchmarkContext(
+            sizes, options.growth, options.rounds, folder, postgres, run_in_fresh_process, status.update
+        )
+        with context.at_exit:
             for name in [name for name in MEASUREMENTS if name in options.only]:
                 measurements[name] = MEASUREMENTS[name](context)
                 for figure in measurements[name].figures:
                     line = f"{figure.name}: {figure.number_text} ({figure.measured})"
-                    console.print(line, markup=False, highlight=False, soft_wrap=True)
+                    console.print(line, markup=False, soft_wrap=True)
     minutes = (time.monotonic() - started) / 60
-    return BenchmarkReport(options.date, sizes, options.rounds, minutes, machine, measurements)
+    return BenchmarkReport(utc_now().date(), sizes, options.rounds, minutes, machine, measurements)
 
 
 @contextmanager
@@ -144,8 +130,7 @@ def read_options(arguments: Sequence[str] | None) -> Any:
     )
     parser.add_argument("--rounds", type=parse_count, default=2, help="how often each side of a ratio is measured")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), metavar="NAME")
-    parser.add_argument("--date", type=parse_day, default=datetime.now(UTC).date(), help="for the page (today)")
-    options = parse_options(parser, arguments, PAGE, MARK)
+    options = PAGE.read_options(parser, arguments)
     if options.write and len(options.only) < len(MEASUREMENTS):
         parser.error("--write needs all measurements: leave out --only")
     return options

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 from psycopg import sql
 
+from benchmarks.figures import Measurement
 from benchmarks.ingests import IngestMeasurement, ingest_day
+from benchmarks.minimal_loader import FETCH_THREADS, PAGE_SIZE
 from benchmarks.processes import ProcessResult, Runner, Show
 from benchmarks.source import BASE_DAY, Sizes, bare_fetch, mock_api
+from core.database import Connection, connect, migrate
 from core.sessions import open_connection
 from core.settings import Settings
 
-PAGE_SIZE = 100
-FETCH_THREADS = 4
 NO_SOURCE = "http://127.0.0.1:1"
 """The API of measurements that fetch nothing."""
 
 
 @dataclass
 class BenchmarkContext:
-    """One run of the benchmarks. As a context manager, it stops its mock API at the end.
+    """One run of the benchmarks. `at_exit` stops its mock API.
 
     `postgres` is the URL of a server that nothing else uses. `growth` are numbers of sessions. `rounds` is how often
     each side of a ratio is measured.
@@ -38,22 +39,25 @@ class BenchmarkContext:
     rounds: int
     folder: Path
     postgres: str
-    run: Runner
+    runner: Runner
     show: Show
-    _at_exit: ExitStack = field(default_factory=ExitStack)
+    at_exit: ExitStack = field(default_factory=ExitStack)
     _api_url: str | None = None
 
-    def __enter__(self) -> Self:
-        return self
+    def run(self, work: Callable[..., Any], *arguments: Any) -> ProcessResult[Any]:
+        """Call `work(show, *arguments)`, in a fresh process unless a test does without."""
+        return self.runner(self.show, work, *arguments)
 
-    def __exit__(self, *_: object) -> None:
-        self._at_exit.close()
+    def measure(self, work: Callable[..., Measurement], *arguments: Any) -> Measurement:
+        """Call `work(show, *arguments, rounds)` in a process of its own, which measures and returns the results."""
+        measurement: Measurement = self.run(work, *arguments, self.rounds).result
+        return measurement
 
     def ensure_mock_api(self) -> str:
         """Start the mock API of the main data set at the first call, and return its URL."""
         if self._api_url is None:
             self.show(f"starting the mock API: {self.sizes}")
-            self._api_url = self._at_exit.enter_context(mock_api(self.sizes))
+            self._api_url = self.at_exit.enter_context(mock_api(self.sizes))
         return self._api_url
 
     def settings(self, name: str, api_url: str | None = None) -> Settings:
@@ -62,7 +66,7 @@ class BenchmarkContext:
             {
                 "moovitamix_api_url": api_url or self.ensure_mock_api(),
                 "moovitamix_api_token": None,
-                "database_url": self._ensure_database(_database_name(name)),
+                "database_url": self._ensure_database(f"benchmark_{name}"),
                 "data_dir": self.folder / name,
                 "page_size": PAGE_SIZE,
                 "fetch_threads": FETCH_THREADS,
@@ -85,23 +89,23 @@ class BenchmarkContext:
 
     def ingest(self, settings: Settings, day: date) -> ProcessResult[IngestMeasurement]:
         """Ingest a day in a fresh process."""
-        return self.run(self.show, ingest_day, settings, day)
+        return self.run(ingest_day, settings, day)
 
     def bare_fetch_seconds(self) -> float:
         """Seconds of the bare loop over the current snapshots, in a fresh process."""
-        return self.run(self.show, bare_fetch, self.ensure_mock_api(), FETCH_THREADS, PAGE_SIZE).seconds
+        return self.run(bare_fetch, self.ensure_mock_api()).seconds
 
-    @contextmanager
-    def first_ingest_of(self, sizes: Sizes) -> Iterator[ProcessResult[IngestMeasurement]]:
+    def first_ingest_of(self, sizes: Sizes) -> ProcessResult[IngestMeasurement]:
         """The first ingest of another data set. Its database and files are deleted at the end."""
         name = f"growth_{sizes.sessions}"
         self.show(f"starting the mock API: {sizes}")
         with mock_api(sizes) as api_url:
-            yield self.ingest(self.settings(name, api_url), BASE_DAY)
-        database = sql.Identifier(_database_name(name))
+            process = self.ingest(self.settings(name, api_url), BASE_DAY)
         with open_connection(self.postgres) as connection:
+            database = sql.Identifier(f"benchmark_{name}")
             connection.execute(sql.SQL("drop database {} with (force)").format(database))
         shutil.rmtree(self.folder / name)
+        return process
 
     def _ensure_database(self, name: str) -> str:
         with open_connection(self.postgres) as connection:
@@ -111,5 +115,14 @@ class BenchmarkContext:
         return self.postgres.replace("/postgres?", f"/{name}?")
 
 
-def _database_name(name: str) -> str:
-    return f"benchmark_{name}"
+def url_of(settings: Settings) -> str:
+    """The URL of the database of these settings."""
+    return settings.database_url.get_secret_value()
+
+
+@contextmanager
+def migrate_and_connect(settings: Settings) -> Iterator[Connection]:
+    """Migrate the database of these settings if needed, and yield a connection."""
+    migrate(url_of(settings))
+    with connect(url_of(settings)) as connection:
+        yield connection

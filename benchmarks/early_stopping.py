@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from compute.blocks import BlockRunner
 from core.errors import ModelError
 from recommender.data.interactions import ARTIST, GENRE
 from recommender.data.play_log import WEIGHTINGS_TO_TRY, PlayLog
-from recommender.evaluation.model_search import ModelSearchResult, ModelSearchSettings, search_models
+from recommender.evaluation.model_search import ModelSearchSettings, search_models
 from recommender.evaluation.splitting import split_last_plays
 from recommender.evaluation.trial_process import rank_until_stopped
 from recommender.evaluation.trials import (
@@ -30,17 +29,6 @@ from recommender.evaluation.trials import (
 
 _USERS, _TRACKS, _ARTISTS = 3_000, 300, 40
 _FIRST_DAY = np.datetime64("2026-01-01", "s")
-
-
-@dataclass(frozen=True)
-class WorldComparison:
-    """The winners of both searches in one world, the trials that were stopped, and the lists that each scored."""
-
-    without: str
-    stopping: str
-    stopped: int
-    lists_without: int
-    lists_stopping: int
 
 
 class CountingRunner(BlockRunner):
@@ -74,34 +62,18 @@ class CountingRunner(BlockRunner):
         return MeasuredTrial(task.model_class.name, task.params, inputs.evaluation.measure(ranking), 0, 0, 0)
 
 
-def compare(seed: int) -> WorldComparison:
-    """Search twice in the world of a seed. Its plays per user and artists differ, so that different models win."""
-    log = _play_log(seed, plays_per_user=10 + 50 * (seed % 5) / 4)
-    results, runners = [], []
-    for stops_early in (False, True):
-        runner = CountingRunner()
-        results.append(_search(log, runner, seed, stops_early))
-        runners.append(runner)
-    without, stopping = runners
-    names = [_winner(result) for result in results]
-    return WorldComparison(names[0], names[1], stopping.stopped, without.lists, stopping.lists)
-
-
-def _search(log: PlayLog, runner: CountingRunner, seed: int, stops_early: bool) -> ModelSearchResult:
+def search(log: PlayLog, seed: int, stops_early: bool) -> tuple[str, CountingRunner]:
+    """Search the best model. Returns its name with its settings, and the counts."""
+    runner = CountingRunner()
     split, split_at = split_last_plays(log)
-    search = ModelSearchSettings(seed=seed, selection_share=0.5, blocks=runner, stops_early=stops_early)
-    return search_models(
+    chosen = search_models(
         split.train,
         split.holdout,
-        search=search,
+        search=ModelSearchSettings(seed=seed, selection_share=0.5, blocks=runner, stops_early=stops_early),
         weightings=WEIGHTINGS_TO_TRY,
         interactions_with=lambda weighting: log.interactions(split_at, weighting),
-    )
-
-
-def _winner(result: ModelSearchResult) -> str:
-    chosen = result.chosen
-    return f"{chosen.model} {dict(chosen.params)} {chosen.weighting}"
+    ).chosen
+    return f"{chosen.model} {dict(chosen.params)} {chosen.weighting}", runner
 
 
 def _play_log(seed: int, plays_per_user: float) -> PlayLog:
@@ -134,15 +106,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worlds", type=int, default=50, help="number of worlds (default: %(default)s)")
     worlds = parser.parse_args().worlds
-    comparisons = []
+    equal = lists = all_lists = 0
     for seed in range(worlds):
-        comparison = compare(seed)
-        comparisons.append(comparison)
-        verdict = "same" if comparison.without == comparison.stopping else f"not {comparison.without}"
-        print(f"{seed:3d} {comparison.stopping}: {verdict}, {comparison.stopped} trials stopped", flush=True)
-    equal = sum(comparison.without == comparison.stopping for comparison in comparisons)
-    lists = sum(comparison.lists_stopping for comparison in comparisons)
-    all_lists = sum(comparison.lists_without for comparison in comparisons)
+        # Plays per user and artists differ, so that different models win.
+        log = _play_log(seed, plays_per_user=10 + 50 * (seed % 5) / 4)
+        expected, complete = search(log, seed, stops_early=False)
+        winner, stopping = search(log, seed, stops_early=True)
+        result = "same" if winner == expected else f"not {expected}"
+        print(f"{seed:3d} {winner}: {result}, {stopping.stopped} trials stopped", flush=True)
+        equal, lists, all_lists = equal + (winner == expected), lists + stopping.lists, all_lists + complete.lists
     print(f"{equal} of {worlds} decisions are equal; {lists / all_lists:.0%} of the lists were scored")
 
 

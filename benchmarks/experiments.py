@@ -8,21 +8,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import numpy as np
-from rich.console import Console
 
-from benchmarks import report
 from benchmarks.figures import Figure, Table
+from benchmarks.report import DocsPage, figure_table, parse_count, table_sections
 from recommender.monitoring.sequential_test import UserTotals, Values, compare
 
 DAYS, LIFT, ERROR = 60, 0.1, 0.05
-PAGE, MARK = "experiments.md", "simulation"
+PAGE = DocsPage("experiments.md", "simulation")
 _SEED = 7
 _USERS = (500, 1_000, 2_000, 4_000, 8_000)
-_FILE_WIDTH = 160
 # Like the users of the mock: NDCG is zero on two days in five, else about a quarter.
 _HIT, _GAIN = 0.57, (1.1, 3.0)
 _USEFUL, _ANSWERING = 0.7, 0.1
@@ -54,28 +51,32 @@ class Outcomes:
     @property
     def false_positives(self) -> float:
         """Percentage of experiments with a decision."""
-        return 100 * sum(bool(days) for days in map(max, self.better, self.worse)) / len(self.better)
-
-    @property
-    def power(self) -> float:
-        """Percentage of experiments that find the treatment better, and not worse before."""
-        return 100 * len(self._found) / len(self.better)
-
-    @property
-    def median_day(self) -> float:
-        """The day on which half of these are found."""
-        return median(self._found) if self._found else float("nan")
+        return _percentage(list(map(max, self.better, self.worse)))
 
     @property
     def naive_false_positives(self) -> float:
         """Percentage with a decision by the usual 95 % interval of each day."""
-        return 100 * sum(bool(day) for day in self.naive) / len(self.naive)
+        return _percentage(self.naive)
+
+    @property
+    def power(self) -> float:
+        """Percentage of experiments that find the treatment better, and not worse before."""
+        return _percentage(self._found)
+
+    @property
+    def median_day(self) -> float:
+        """The day on which half of these are found."""
+        return median(filter(None, self._found)) if any(self._found) else float("nan")
 
     @property
     def _found(self) -> list[int]:
-        return [
-            better for better, worse in zip(self.better, self.worse, strict=True) if better and not 0 < worse < better
-        ]
+        """The day on which the treatment is found better, 0 if it is not, or was found worse before."""
+        return [0 if 0 < worse < better else better for better, worse in zip(self.better, self.worse, strict=True)]
+
+
+def _percentage(days: Sequence[int]) -> float:
+    """The percentage of experiments with such a day."""
+    return 100 * sum(map(bool, days)) / len(days)
 
 
 def simulate(scenario: Scenario, lift: float, experiments: int, seed: int = _SEED) -> Outcomes:
@@ -145,7 +146,7 @@ NULL_SCENARIOS = (
 )
 
 
-def run(experiments: int) -> tuple[list[Figure], list[Table]]:
+def page_lines(experiments: int) -> Iterator[str]:
     """Simulate all scenarios. The same number of experiments gives the same results."""
     nulls = {scenario: simulate(scenario, 0, experiments) for scenario in NULL_SCENARIOS}
     lifts = {users: simulate(Scenario("", users), LIFT, experiments) for users in _USERS}
@@ -166,44 +167,24 @@ def run(experiments: int) -> tuple[list[Figure], list[Table]]:
         "NDCG is 10 % higher",
         "users of both variants | found within 60 days (%) | median day | wrongly called worse (%)",
         [
-            f"{users:,} | {outcomes.power:.0f} | {outcomes.median_day:.0f} | "
-            f"{100 * sum(map(bool, outcomes.worse)) / experiments:.1f}"
+            f"{users:,} | {outcomes.power:.0f} | {outcomes.median_day:.0f} | {_percentage(outcomes.worse):.1f}"
             for users, outcomes in lifts.items()
         ],
     )
-    return figures, [false_positives, power]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 after the simulation, even if a target is missed. Exits with 2 for a wrong argument."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments", description=__doc__)
-    parser.add_argument("--experiments", type=report.parse_count, default=1_000, help="experiments of each row (1000)")
-    options = report.parse_options(parser, arguments, PAGE, MARK)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH
-    figures, tables = run(options.experiments)
-    console.print(*report.terminal_tables(f"{options.experiments:,} experiments", figures, tables))
-    if options.write:
-        console.print(f"written: {write_simulation(options.experiments, figures, tables, options.write)}")
-    return 0
-
-
-def write_simulation(experiments: int, figures: Sequence[Figure], tables: Sequence[Table], docs: Path) -> Path:
-    """Replace the lines between the marks. Returns the page. Raises ValueError if it has no marks."""
-    page = docs / PAGE
-    report.write_part(page, MARK, _page_lines(experiments, figures, tables))
-    return page
-
-
-def _page_lines(experiments: int, figures: Sequence[Figure], tables: Sequence[Table]) -> Iterator[str]:
     command = f"python -m benchmarks.experiments --experiments {experiments} --write"
     yield f"Written by `{command}`; every run gives the same figures. {experiments:,} experiments per row."
     yield ""
-    yield from report.figure_table(figures)
-    for table in tables:
-        yield from report.table_section(table)
+    yield from figure_table(figures)
+    yield from table_sections([false_positives, power])
+
+
+def main() -> None:
+    """Print the simulation. Exits with 2 for a wrong argument."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments", description=__doc__)
+    parser.add_argument("--experiments", type=parse_count, default=1_000, help="experiments of each row (1000)")
+    options = PAGE.read_options(parser, None)
+    PAGE.publish(list(page_lines(options.experiments)), options.write)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

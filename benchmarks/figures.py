@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.ingests import IngestMeasurement
 from benchmarks.processes import ProcessResult
@@ -121,6 +121,15 @@ class PairedRuns:
         """Return both rates as text, such as `1,542 pages a second against 1,128`."""
         return f"{self.count / self.project:,.0f} {rows} a second against {self.count / self.baseline:,.0f}"
 
+    def rate_figure(self, name: str, rows: str, note: str, **target: Any) -> Figure:
+        """The share of the baseline's rate, measured by both rates and followed by the note."""
+        return Figure(name, self.share_of_rate, f"{self.rates(rows)}{note}", **target)
+
+    def times_figure(self, name: str, note: str, *, digits: int = 1, **target: Any) -> Figure:
+        """The project's seconds divided by the baseline's, measured by both and followed by the note."""
+        measured = f"{self.project:.{digits}f} s against {self.baseline:.{digits}f} s{note}"
+        return Figure(name, self.times_baseline, measured, **target)
+
 
 def run_in_turns(
     rounds: int,
@@ -140,11 +149,11 @@ def run_in_turns(
     return PairedRuns(count, seconds)
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """Call `work` and return the seconds it takes."""
-    started = time.perf_counter()
+def seconds_of(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Call `work` and return the seconds it takes by the clock."""
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def breakdown(seconds: Mapping[str, float]) -> str:

@@ -10,21 +10,20 @@ from __future__ import annotations
 import argparse
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
-from benchmarks import report
 from benchmarks.figures import Figure, Table
+from benchmarks.report import DocsPage, figure_table, parse_count, table_sections, terminal
 from core.endpoints import ENDPOINTS, LISTEN_HISTORY, TRACKS, USERS, Endpoint
 from pipeline.batch_figures import FigureResult, Measured, PastFigure, compare_with_history
 from pipeline.batches import Batch
 
-PAGE, MARK = "learned-ranges.md", "simulation"
+PAGE = DocsPage("learned-ranges.md", "simulation")
 YEAR, FIRST_DAY = 365, date(2026, 1, 1)
 _GENRES, _GENDERS, _ID_RANGES, _HOURS, _HOLIDAYS = 17, 12, 16, 24, 11
 # Days of history before a fault. Distributions have a range after three weeks.
@@ -33,6 +32,8 @@ _DAYS_BEFORE_FAULT = (15, 28, 120)
 Floats = NDArray[np.float64]
 Day = Mapping[Endpoint, Measured]
 Fault = Callable[[Day], Day]
+Series = Sequence[Any] | NDArray[Any]
+"""One number or distribution per day."""
 
 
 def quiet_days(random: np.random.Generator, days: int, rows: int) -> list[Day]:
@@ -46,66 +47,49 @@ def quiet_days(random: np.random.Generator, days: int, rows: int) -> list[Day]:
     median, long = 215 * np.exp(np.cumsum(random.normal(0, 0.0005, (2, days)), axis=1)) * [[1.0], [1.9]]
     weekdays = random.dirichlet(np.full(_HOURS, 8.0) * 50, 7)
     hours = [random.multinomial(sessions[day], random.dirichlet(weekdays[day % 7] * 4_000)) for day in range(days)]
-    distributions = {
-        "played_genres": _drifting(random, _GENRES, plays),
-        "listeners": _drifting(random, _GENRES, active),
-        "user_ids": _drifting(random, _ID_RANGES, active, concentration=50.0),
-        "genres": _stock(random, _GENRES, stocks[0]),
-        "genders": _stock(random, _GENDERS, stocks[1]),
-        "favorite_genres": _stock(random, _GENRES, stocks[1]),
+    played_genres, listeners = _drifting(random, _GENRES, plays), _drifting(random, _GENRES, active)
+    user_ids = _drifting(random, _ID_RANGES, active, concentration=50.0)
+    genres = _stock(random, _GENRES, stocks[0])
+    genders, favorite_genres = _stock(random, _GENDERS, stocks[1]), _stock(random, _GENRES, stocks[1])
+    landed = np.full(days, 30.0 * rows)
+    # By endpoint: numbers by figure, rows and the probability of each row, and distributions by figure.
+    series: Mapping[Endpoint, tuple[Mapping[str, Series], Mapping[str, tuple[Series, float]], Mapping[str, Series]]] = {
+        TRACKS: (
+            {"rows": stocks[0], "new_rows": new[0], "removed_rows": removed[0]}
+            | {"median_duration": np.round(median), "long_duration": np.round(long)},
+            {"blank_artists": (stocks[0], 0.001), "rejected_rows": (stocks[0], 0.0003)},
+            {"genres": genres},
+        ),
+        USERS: (
+            {"rows": stocks[1], "new_rows": new[1], "removed_rows": removed[1]},
+            {"rejected_rows": (stocks[1], 0.0003)},
+            {"genders": genders, "favorite_genres": favorite_genres},
+        ),
+        LISTEN_HISTORY: (
+            {"sessions": sessions, "plays_per_session": plays / np.maximum(sessions, 1)}
+            | {"sessions_per_user": sessions / np.maximum(active, 1)},
+            {
+                "repeated_sessions": (sessions, 0.004),
+                "duplicate_rows": (landed, 0.0002),
+                "rejected_rows": (landed, 0.0001),
+            },
+            {"hours": hours, "user_ids": user_ids, "favorite_genres": listeners, "played_genres": played_genres},
+        ),
     }
 
     def share(of_rows: float, probability: float) -> float:
         return float(random.binomial(int(of_rows), probability) / of_rows) if of_rows else 0.0
 
-    def measured_day(day: int) -> Day:
-        counts = {name: _named(values[day]) for name, values in distributions.items()}
-        landed = 30.0 * rows
-        tracks, users = (float(stock[day]) for stock in stocks)
-        return {
-            TRACKS: Measured(
-                {
-                    "rows": tracks,
-                    "new_rows": float(new[0][day]),
-                    "removed_rows": float(removed[0][day]),
-                    "median_duration": float(round(median[day])),
-                    "long_duration": float(round(long[day])),
-                    "blank_artists": share(tracks, 0.001),
-                    "rejected_rows": share(tracks, 0.0003),
-                },
-                {"blank_artists": tracks, "rejected_rows": tracks},
-                {"genres": counts["genres"]},
-            ),
-            USERS: Measured(
-                {
-                    "rows": users,
-                    "new_rows": float(new[1][day]),
-                    "removed_rows": float(removed[1][day]),
-                    "rejected_rows": share(users, 0.0003),
-                },
-                {"rejected_rows": users},
-                {"genders": counts["genders"], "favorite_genres": counts["favorite_genres"]},
-            ),
-            LISTEN_HISTORY: Measured(
-                {
-                    "sessions": float(sessions[day]),
-                    "plays_per_session": float(plays[day] / max(sessions[day], 1)),
-                    "sessions_per_user": float(sessions[day] / max(active[day], 1)),
-                    "repeated_sessions": share(sessions[day], 0.004),
-                    "duplicate_rows": share(landed, 0.0002),
-                    "rejected_rows": share(landed, 0.0001),
-                },
-                {"repeated_sessions": float(sessions[day]), "duplicate_rows": landed, "rejected_rows": landed},
-                {
-                    "hours": _named(hours[day]),
-                    "user_ids": counts["user_ids"],
-                    "favorite_genres": counts["listeners"],
-                    "played_genres": counts["played_genres"],
-                },
-            ),
-        }
+    def measured(endpoint: Endpoint, day: int) -> Measured:
+        numbers, shares, parts = series[endpoint]
+        drawn = {name: share(of_rows[day], probability) for name, (of_rows, probability) in shares.items()}
+        return Measured(
+            {name: float(values[day]) for name, values in numbers.items()} | drawn,
+            {name: float(of_rows[day]) for name, (of_rows, _) in shares.items()},
+            {name: _named(counts[day]) for name, counts in parts.items()},
+        )
 
-    return [measured_day(day) for day in range(days)]
+    return [{endpoint: measured(endpoint, day) for endpoint in series} for day in range(days)]
 
 
 def _sessions(random: np.random.Generator, days: int, rows: int) -> NDArray[np.int64]:
@@ -185,19 +169,8 @@ def unusual(results: Sequence[tuple[Endpoint, FigureResult]]) -> list[str]:
     return [f"{endpoint}: {result.specification.label}" for endpoint, result in results if not result.is_normal]
 
 
-@dataclass(frozen=True)
-class QuietYears:
-    """Warnings of quiet years: how many a year, on how many days, and by figure."""
-
-    rows: int
-    years: int
-    warnings: float
-    days: float
-    by_figure: Mapping[str, int]
-
-
-def count_false_alarms(seed: int, years: int, rows: int) -> QuietYears:
-    """Count the warnings of years in which nothing is wrong."""
+def count_false_alarms(seed: int, years: int, rows: int) -> tuple[int, Counter[str]]:
+    """Days with a warning, and warnings by figure, in years in which nothing is wrong."""
     random = np.random.default_rng(seed)
     by_figure: Counter[str] = Counter()
     days = 0
@@ -205,22 +178,20 @@ def count_false_alarms(seed: int, years: int, rows: int) -> QuietYears:
         history = SimulatedHistory()
         for number, day in enumerate(quiet_days(random, YEAR, rows)):
             results = history.compare(number, day)
-            names = unusual(results)
-            by_figure.update(names)
-            days += bool(names)
+            by_figure.update(unusual(results))
+            days += bool(unusual(results))
             history.add(number, results)
-    return QuietYears(rows, years, sum(by_figure.values()) / years, days / years, by_figure)
+    return days, by_figure
 
 
-def _change(
-    day: Day, endpoint: Endpoint, numbers: Mapping[str, float], parts: Mapping[str, Mapping[str, float]] | None = None
-) -> Day:
+def _change(day: Day, endpoint: Endpoint, numbers: Mapping[str, float], **parts: Mapping[str, float]) -> Day:
     measured = day[endpoint]
-    totals = dict(measured.totals)
-    if "sessions" in numbers:
-        totals["repeated_sessions"] = numbers["sessions"]
+    totals = {"repeated_sessions": numbers["sessions"]} if "sessions" in numbers else {}
     changed = replace(
-        measured, numbers={**measured.numbers, **numbers}, parts={**measured.parts, **(parts or {})}, totals=totals
+        measured,
+        numbers={**measured.numbers, **numbers},
+        parts={**measured.parts, **parts},
+        totals={**measured.totals, **totals},
     )
     return {**day, endpoint: changed}
 
@@ -231,14 +202,14 @@ def _number(day: Day, endpoint: Endpoint, figure: str) -> float:
 
 def _half_a_day_missing(day: Day) -> Day:
     hours = {hour: rows for hour, rows in day[LISTEN_HISTORY].parts["hours"].items() if int(hour) < _HOURS // 2}
-    return _change(day, LISTEN_HISTORY, {"sessions": sum(hours.values())}, {"hours": hours})
+    return _change(day, LISTEN_HISTORY, {"sessions": sum(hours.values())}, hours=hours)
 
 
 def _genre_missing(day: Day) -> Day:
     genres = dict(list(day[TRACKS].parts["genres"].items())[1:])
     lost = _number(day, TRACKS, "rows") - sum(genres.values())
     numbers = {"rows": sum(genres.values()), "removed_rows": _number(day, TRACKS, "removed_rows") + lost}
-    return _change(day, TRACKS, numbers, {"genres": genres})
+    return _change(day, TRACKS, numbers, genres=genres)
 
 
 def _durations_in_milliseconds(day: Day) -> Day:
@@ -272,7 +243,7 @@ def _sessions_of_users_missing(day: Day) -> Day:
     ids = {part: rows for part, rows in day[LISTEN_HISTORY].parts["user_ids"].items() if int(part) > 1}
     kept = sum(ids.values()) / sum(day[LISTEN_HISTORY].parts["user_ids"].values())
     sessions = float(round(kept * _number(day, LISTEN_HISTORY, "sessions")))
-    return _change(day, LISTEN_HISTORY, {"sessions": sessions}, {"user_ids": ids})
+    return _change(day, LISTEN_HISTORY, {"sessions": sessions}, user_ids=ids)
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -299,55 +270,47 @@ def detected_shares(seed: int, histories: int, days: int, rows: int) -> dict[str
     return {name: detected[name] / histories for name in FAULTS}
 
 
-def simulate(years: int, histories: int) -> tuple[list[Figure], list[Table]]:
+def page_lines(years: int, histories: int) -> Iterator[str]:
     """Run all simulations. Every run gives the same figures."""
-    quiet = [count_false_alarms(1, years, rows) for rows in (300, 4_000, 50_000)]
+    quiet = {rows: count_false_alarms(1, years, rows) for rows in (300, 4_000, 50_000)}
     figures = [
         Figure(
-            f"warnings a year without a reason, {result.rows:,} sessions a day",
-            result.warnings,
-            f"on {result.days:.1f} days a year; {result.years} years",
+            f"warnings a year without a reason, {rows:,} sessions a day",
+            sum(by_figure.values()) / years,
+            f"on {days / years:.1f} days a year; {years} years",
             at_most=12,
         )
-        for result in quiet
+        for rows, (days, by_figure) in quiet.items()
     ]
     shares = {days: detected_shares(2, histories, days, 4_000) for days in _DAYS_BEFORE_FAULT}
     lowest = 100 * min(shares[28].values())
     figures.append(Figure("each fault is detected on the first day", lowest, "28 days of history", "%", at_least=95))
     rows = [f"{name} | {' | '.join(f'{100 * shares[days][name]:.0f} %' for days in shares)}" for name in FAULTS]
     header = f"fault | {' | '.join(f'{days} days' for days in shares)}"
-    by_figure = [f"{name} | {count / quiet[1].years:.2f}" for name, count in Counter(quiet[1].by_figure).most_common(4)]
-    return figures, [
+    by_figure = [f"{name} | {count / years:.2f}" for name, count in quiet[4_000][1].most_common(4)]
+    tables = [
         Table("Detected on the first day, by days of history", header, rows, f"{histories} histories each."),
         Table("Warnings a year without a reason, four figures", "figure | a year", by_figure, "4,000 sessions a day."),
     ]
+    yield f"Written by `python -m benchmarks.learned_ranges --years {years} --write`; every run gives the same figures."
+    yield ""
+    yield from figure_table(figures)
+    yield from table_sections(tables)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 after the simulation, even if a target is missed. Exits with 2 for a wrong argument."""
+def main() -> None:
+    """Print the simulation. Exits with 2 for a wrong argument."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.learned_ranges",
         description="Simulate how often learned ranges warn without a reason, and how often they find a fault.",
     )
-    parser.add_argument("--years", type=report.parse_count, default=20, help="quiet years of each size (20)")
-    parser.add_argument("--histories", type=report.parse_count, default=60, help="histories with a fault (60)")
-    options = report.parse_options(parser, arguments, PAGE, MARK)
-    console = Console(highlight=False)
-    with console.status("simulating"):
-        figures, tables = simulate(options.years, options.histories)
-    if options.write:
-        report.write_part(options.write / PAGE, MARK, _page_lines(options.years, figures, tables))
-    console.print(*report.terminal_tables("Learned ranges", figures, tables))
-    return 0
-
-
-def _page_lines(years: int, figures: Sequence[Figure], tables: Sequence[Table]) -> Iterator[str]:
-    yield f"Written by `python -m benchmarks.learned_ranges --years {years} --write`; every run gives the same figures."
-    yield ""
-    yield from report.figure_table(figures)
-    for table in tables:
-        yield from report.table_section(table)
+    parser.add_argument("--years", type=parse_count, default=20, help="quiet years of each size (20)")
+    parser.add_argument("--histories", type=parse_count, default=60, help="histories with a fault (60)")
+    options = PAGE.read_options(parser, None)
+    with terminal().status("simulating"):
+        lines = list(page_lines(options.years, options.histories))
+    PAGE.publish(lines, options.write)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

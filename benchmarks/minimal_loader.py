@@ -1,12 +1,12 @@
 """The peer of an ingest: loads the three snapshots into Postgres without checks, accounts or recovery.
 
-`python -m benchmarks.minimal_loader API_URL DATABASE_URL [--threads N] [--page-size N]`. It reads the pages with
-`requests`, and inserts or updates each row by its key.
+`python -m benchmarks.minimal_loader API_URL DATABASE_URL`. It reads the pages with `requests`, and inserts or updates
+each row by its key.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +15,8 @@ from psycopg import sql
 
 from core.database import Connection, connect
 
+PAGE_SIZE = 100
+FETCH_THREADS = 4
 _KEYS = {"tracks": ("id",), "users": ("id",), "listen_history": ("user_id", "created_at")}
 _TYPES = {
     "id": "bigint",
@@ -27,25 +29,20 @@ _TYPES = {
 
 def main() -> None:
     """Load all snapshots."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.minimal_loader", description=__doc__)
-    parser.add_argument("api_url")
-    parser.add_argument("database_url")
-    parser.add_argument("--threads", type=int, default=4)
-    parser.add_argument("--page-size", type=int, default=100)
-    options = parser.parse_args()
-    with connect(options.database_url) as connection:
+    api_url, database_url = sys.argv[1:]
+    with connect(database_url) as connection:
         for endpoint in _KEYS:
-            rows = fetch_rows(f"{options.api_url}/{endpoint}", options.threads, options.page_size)
+            rows = fetch_rows(f"{api_url}/{endpoint}")
             with connection.transaction():
                 _load(connection, endpoint, rows)
 
 
-def fetch_rows(url: str, threads: int, page_size: int) -> list[dict[str, Any]]:
+def fetch_rows(url: str) -> list[dict[str, Any]]:
     """All rows of an endpoint, without checks."""
-    with requests.Session() as session, ThreadPoolExecutor(threads) as executor:
+    with requests.Session() as session, ThreadPoolExecutor(FETCH_THREADS) as executor:
 
         def fetch_page(number: int) -> dict[str, Any]:
-            page: dict[str, Any] = session.get(url, params={"page": number, "size": page_size}, timeout=60).json()
+            page: dict[str, Any] = session.get(url, params={"page": number, "size": PAGE_SIZE}, timeout=60).json()
             return page
 
         first = fetch_page(1)

@@ -17,18 +17,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from benchmarks.minimal_loader import fetch_rows
-from benchmarks.source import ROOT, Sizes, mock_api
+from benchmarks.figures import Table
+from benchmarks.monitoring.mock_days import plays_before, read_play_log
+from benchmarks.processes import ROOT
+from benchmarks.report import table_sections
+from benchmarks.source import Sizes, mock_api
 from recommender.data.interaction_files import read_interactions
-from recommender.data.interactions import ARTIST, GENRE, Interactions
-from recommender.data.item_attributes import attribute_codes
+from recommender.data.interactions import Interactions
 from recommender.data.play_log import PlayLog
 from recommender.evaluate import all_plays, evaluate, read_train, split_for_search
 from recommender.evaluation.metrics import RankingMetrics, measure_ranking
@@ -39,91 +40,70 @@ from recommender.models.registry import CANDIDATES
 
 K, SEED, THREADS = 20, 0, 2
 _SECONDS, _MEMORY_MB = 900, 6_000
-_PAGE_SIZE = 100
-_OURS, _SINGLE_MODELS = "moovitamix", ("content", "als", "ease", "chebyshev")
-
-_TITLES = ("model", f"recall@{K}", f"ndcg@{K}", "fit s", "score s", "CPU s", "peak MB", "settings")
+_SINGLE_MODELS = ("content", "als", "ease", "chebyshev")
+_HEADER = f"model | recall@{K} | ndcg@{K} | fit s | score s | CPU s | peak MB | settings"
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A library with its settings to try. `in_own_environment`: it is not a dependency of this project."""
+    """A library with its settings to try."""
 
     library: str
     settings: Sequence[Settings]
-    in_own_environment: bool = False
 
-
-def _grid(base: Settings, *steps: Settings) -> list[Settings]:
-    return [{**base, **step} for step in steps]
+    @property
+    def in_own_environment(self) -> bool:
+        """Whether it is not a dependency of this project."""
+        return self.library in ("rectools", "lightfm")
 
 
 # The first settings are the defaults of the library, except for sizes; others are common values.
-_ALS = {"model": "als", "factors": 128}
-_BPR = {"model": "bpr", "factors": 128}
+_ALS_STEPS: Sequence[Settings] = [
+    {"alpha": 1.0, "regularization": 0.01},
+    {"alpha": 10.0, "regularization": 1.0},
+    {"alpha": 10.0, "regularization": 10.0},
+    {"alpha": 10.0, "regularization": 50.0},
+    {"alpha": 40.0, "regularization": 50.0},
+    {"alpha": 40.0, "regularization": 50.0, "factors": 256},
+]
+_BPR_STEPS: Sequence[Settings] = [
+    {},
+    {"learning_rate": 0.05},
+    {"learning_rate": 0.05, "regularization": 0.002},
+    {"learning_rate": 0.05, "regularization": 0.05},
+    {"learning_rate": 0.05, "iterations": 300},
+    {"learning_rate": 0.1, "iterations": 300, "regularization": 0.02},
+]
+_BM25_STEPS: Sequence[Settings] = [
+    {},
+    {"K": 100},
+    {"K": 500},
+    {"K": 100, "B": 0.75, "K1": 0.5},
+    {"K": 500, "B": 0.75, "K1": 0.5},
+    {"K": 500, "B": 0.2, "K1": 1.2},
+]
+_LIGHTFM_STEPS: Sequence[Settings] = [
+    {},
+    {"epochs": 10},
+    {"item_alpha": 1e-6, "user_alpha": 1e-6},
+    {"attributes": True},
+    {"attributes": True, "epochs": 10},
+    {"attributes": True, "item_alpha": 1e-5, "user_alpha": 1e-5},
+]
 PEERS: Mapping[str, Peer] = {
     "popularity": Peer("popularity", [{}]),
-    "implicit ALS": Peer(
-        "implicit",
-        _grid(
-            _ALS,
-            {"alpha": 1.0, "regularization": 0.01},
-            {"alpha": 10.0, "regularization": 1.0},
-            {"alpha": 10.0, "regularization": 10.0},
-            {"alpha": 10.0, "regularization": 50.0},
-            {"alpha": 40.0, "regularization": 50.0},
-            {"alpha": 40.0, "regularization": 50.0, "factors": 256},
-        ),
-    ),
-    "implicit BPR": Peer(
-        "implicit",
-        _grid(
-            _BPR,
-            {},
-            {"learning_rate": 0.05},
-            {"learning_rate": 0.05, "regularization": 0.002},
-            {"learning_rate": 0.05, "regularization": 0.05},
-            {"learning_rate": 0.05, "iterations": 300},
-            {"learning_rate": 0.1, "iterations": 300, "regularization": 0.02},
-        ),
-    ),
-    "implicit BM25": Peer(
-        "implicit",
-        _grid(
-            {"model": "bm25"},
-            {},
-            {"K": 100},
-            {"K": 500},
-            {"K": 100, "B": 0.75, "K1": 0.5},
-            {"K": 500, "B": 0.75, "K1": 0.5},
-            {"K": 500, "B": 0.2, "K1": 1.2},
-        ),
-    ),
+    "implicit ALS": Peer("implicit", [{"model": "als", "factors": 128, **step} for step in _ALS_STEPS]),
+    "implicit BPR": Peer("implicit", [{"model": "bpr", "factors": 128, **step} for step in _BPR_STEPS]),
+    "implicit BM25": Peer("implicit", [{"model": "bm25", **step} for step in _BM25_STEPS]),
     "RecTools EASE": Peer(
-        "rectools",
-        [{"model": "ease", "regularization": value} for value in (500.0, 1_000.0, 200.0, 100.0, 50.0, 20.0)],
-        in_own_environment=True,
+        "rectools", [{"model": "ease", "regularization": value} for value in (500.0, 1_000.0, 200.0, 100.0, 50.0, 20.0)]
     ),
     "RecTools PureSVD": Peer(
-        "rectools",
-        [{"model": "puresvd", "factors": factors} for factors in (10, 20, 40, 80, 160, 320)],
-        in_own_environment=True,
+        "rectools", [{"model": "puresvd", "factors": factors} for factors in (10, 20, 40, 80, 160, 320)]
     ),
-    "LightFM WARP": Peer(
-        "lightfm",
-        _grid(
-            {"no_components": 64, "epochs": 20},
-            {},
-            {"epochs": 10},
-            {"item_alpha": 1e-6, "user_alpha": 1e-6},
-            {"attributes": True},
-            {"attributes": True, "epochs": 10},
-            {"attributes": True, "item_alpha": 1e-5, "user_alpha": 1e-5},
-        ),
-        in_own_environment=True,
-    ),
+    "LightFM WARP": Peer("lightfm", [{"no_components": 64, "epochs": 20, **step} for step in _LIGHTFM_STEPS]),
 }
 
 
@@ -140,8 +120,6 @@ class PeerRunner:
     """Runs each fit in its own process; `python` has the libraries that are not dependencies of this project."""
 
     python: Path
-    seconds: float = _SECONDS
-    memory_mb: int = _MEMORY_MB
 
     def fit(self, peer: Peer, settings: Settings, train: Interactions, holdout: Holdout) -> FittedPeer | str:
         """Fit on train, and recommend to the users of the holdout. Returns one line if it failed."""
@@ -150,18 +128,18 @@ class PeerRunner:
             folder = Path(name)
             train.save(folder / "train.npz")
             np.save(folder / "users.npy", train.user_rows(holdout.users))
-            (folder / "task.json").write_text(json.dumps({**task, "memory_mb": self.memory_mb}))
+            (folder / "task.json").write_text(json.dumps({**task, "memory_mb": _MEMORY_MB}))
             interpreter = self.python if peer.in_own_environment else sys.executable
             command = [str(interpreter), str(Path(__file__).with_name("peer_process.py")), name]
             try:
                 process = subprocess.run(
-                    command, env=_environment(peer), capture_output=True, text=True, timeout=self.seconds
+                    command, env=_environment(peer), capture_output=True, text=True, timeout=_SECONDS
                 )
             except subprocess.TimeoutExpired:
-                return f"more than {self.seconds:g} s"
+                return f"more than {_SECONDS} s"
             if process.returncode:
                 last = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-                return f"more than {self.memory_mb:,} MB" if "Memory" in last else last[:120]
+                return f"more than {_MEMORY_MB:,} MB" if "Memory" in last else last[:120]
             return FittedPeer(np.load(folder / "columns.npy"), json.loads((folder / "result.json").read_text()))
 
     def choose(self, peer: Peer, train: Interactions, holdout: Holdout) -> tuple[Settings, list[str]]:
@@ -197,30 +175,27 @@ def _environment(peer: Peer) -> dict[str, str]:
     return {**os.environ, **limits, **own}
 
 
-def compare(train: Interactions | PlayLog, test: Interactions, runner: PeerRunner, peers: Sequence[str]) -> list[str]:
+def compare(train: Interactions | PlayLog, test: Interactions, runner: PeerRunner) -> list[str]:
     """Rows of a table: our chosen model, our best one without item attributes, our single models, and the peers."""
     plays = all_plays(train)
     holdout = Holdout.from_interactions(test, plays)
     report = evaluate(train, test, search=ModelSearchSettings(K, SEED, log_progress=_log))
     split, _ = split_for_search(train, SEED)
     rows = []
-    titles = {report.chosen: f"**{report.chosen}** (chosen by `evaluate`)"}
     without_attributes = next((name for name in report.trials if not _uses_item_attributes(name)), report.chosen)
     for name in dict.fromkeys([report.chosen, without_attributes, *_SINGLE_MODELS]):
         if name not in report.trials:
             _log(f"{name}: {report.failed_models.get(name)}")
             continue
         trial = report.selection.results[name]
-        ours = Peer(_OURS, [{"model": name, "settings": dict(trial.params)}])
+        ours = Peer("moovitamix", [{"model": name, "settings": dict(trial.params)}])
         fitted = runner.fit(ours, ours.settings[0], all_plays(train, trial.weighting), holdout)
-        rows.append(_row(titles.get(name, name), fitted, trial.params, holdout, plays))
-        _log(rows[-1])
-    for name in peers:
-        settings, lines = runner.choose(PEERS[name], split.train, report.selection.holdout)
-        for line in lines:
-            _log(f"{name} {line}")
-        rows.append(_row(name, runner.fit(PEERS[name], settings, plays, holdout), settings, holdout, plays))
-        _log(rows[-1])
+        title = f"**{name}** (chosen by `evaluate`)" if name == report.chosen else name
+        rows.append(_row(title, fitted, trial.params, holdout, plays))
+    for name, peer in PEERS.items():
+        settings, lines = runner.choose(peer, split.train, report.selection.holdout)
+        _log("\n".join(f"{name} {line}" for line in lines))
+        rows.append(_row(name, runner.fit(peer, settings, plays, holdout), settings, holdout, plays))
     return rows
 
 
@@ -230,43 +205,21 @@ def _uses_item_attributes(name: str) -> bool:
 
 
 def _row(name: str, fitted: FittedPeer | str, settings: Settings, holdout: Holdout, plays: Interactions) -> str:
-    chosen = format_params({key: value for key, value in settings.items() if key != "model"})
     if isinstance(fitted, str):
-        return f"| {name} | - | - | - | - | - | - | {fitted} |"
+        return f"{name} | - | - | - | - | - | - | {fitted}"
     measures, cost = measure(fitted, holdout, plays), fitted.cost
     times = " | ".join(f"{cost[key]:.1f}" for key in ("fit_seconds", "score_seconds", "cpu_seconds"))
     quality = f"{measures.mean_recall:.4f} | {measures.mean_ndcg:.4f}"
-    return f"| {name} | {quality} | {times} | {cost['peak_mb']:,.0f} | {chosen} |"
+    chosen = format_params({key: value for key, value in settings.items() if key != "model"})
+    return f"{name} | {quality} | {times} | {cost['peak_mb']:,.0f} | {chosen}"
 
 
 def read_mock(sizes: Sizes) -> tuple[PlayLog, Interactions]:
     """Plays of the mock API, split by time: the last tenth is the test."""
     with mock_api(sizes) as api_url:
-        tracks = fetch_rows(f"{api_url}/tracks", THREADS, _PAGE_SIZE)
-        rows = fetch_rows(f"{api_url}/listen_history", THREADS, _PAGE_SIZE)
-    sessions = [session for session in rows if session["user_id"] and session["items"]]
-    lengths = [len(session["items"]) for session in sessions]
-    log = PlayLog(
-        np.repeat(np.array([session["user_id"] for session in sessions], np.int64), lengths),
-        np.array([track for session in sessions for track in session["items"]], np.int64),
-        np.ones(sum(lengths), np.float32),
-        np.repeat(np.array([session["created_at"] for session in sessions], "datetime64[us]"), lengths),
-        catalogue=np.array([track["id"] for track in tracks], np.int64),
-        item_attributes={
-            kind: attribute_codes(pl.Series([track[field] for track in tracks]))
-            for kind, field in ((ARTIST, "artist"), (GENRE, "genres"))
-        },
-    )
+        log = read_play_log(api_url)
     split_at = split_last_plays(log)[1]
-    earlier = log.played_at < split_at
-    train = replace(
-        log,
-        users=log.users[earlier],
-        tracks=log.tracks[earlier],
-        plays=log.plays[earlier],
-        played_at=log.played_at[earlier],
-    )
-    return train, log.interactions_from(split_at)
+    return plays_before(log, split_at), log.interactions_from(split_at)
 
 
 def _log(line: str) -> None:
@@ -279,23 +232,18 @@ def main() -> None:
     parser.add_argument("--mock", nargs=3, type=int, metavar=("USERS", "TRACKS", "SESSIONS"), help="rows of a mock API")
     parser.add_argument("--train", type=Path, help="training plays, as for python -m recommender.evaluate")
     parser.add_argument("--test", type=Path, help="held-out plays")
-    parser.add_argument("--tracks", type=Path, help="item attributes")
-    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS, metavar="NAME", help=", ".join(PEERS))
-    parser.add_argument(
-        "--python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python", help="interpreter of `make peers`"
-    )
     options = parser.parse_args()
     train: Interactions | PlayLog
     if options.mock:
         train, test = read_mock(Sizes(*options.mock))
     elif options.train and options.test:
-        train, test = read_train(options.train, None, options.tracks), read_interactions(options.test)
+        train, test = read_train(options.train, None, None), read_interactions(options.test)
     else:
         parser.error("give --mock, or --train and --test")
-    rows = compare(train, test, PeerRunner(options.python), options.peers)
+    rows = compare(train, test, PeerRunner(ROOT / ".venv-peers" / "bin" / "python"))
     load = f"load {os.getloadavg()[1]:.1f} at the end"
-    header = f"| {' | '.join(_TITLES)} |\n|{'---|' * len(_TITLES)}"
-    print(f"{len(all_plays(train)):,} pairs; {THREADS} threads; {load}\n\n{header}", *rows, sep="\n")
+    table = Table(f"{len(all_plays(train)):,} pairs; {THREADS} threads; {load}", _HEADER, rows)
+    print(*table_sections([table]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
-"""Runs work in a fresh child process, so that its peak memory is measured alone and no cache is warm."""
+"""Child processes: work whose memory is measured alone, and programs of this project for the time of a block."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import psutil
+
+ROOT = Path(__file__).parent.parent
 Result = TypeVar("Result")
 Show = Callable[[str], None]
 
@@ -64,6 +69,44 @@ def run_in_this_process(show: Show, work: Callable[..., Result], *arguments: Any
     return ProcessResult(result, time.perf_counter() - started, peak_bytes())
 
 
+def _work_in_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        result = run_in_this_process(pipe.send, work, *arguments)
+    except BaseException:
+        pipe.send(WorkFailed(traceback.format_exc()))
+    else:
+        pipe.send(result)
+    finally:
+        pipe.close()
+
+
+@contextmanager
+def run_module(module: str, *arguments: str, environment: Mapping[str, str], **options: Any) -> Iterator[psutil.Popen]:
+    """Run `python -m module` for the time of the block, with more variables in its environment and options of Popen."""
+    command = [sys.executable, "-m", module, *arguments]
+    process = psutil.Popen(command, cwd=ROOT, env={**os.environ, **environment}, text=True, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def wait_until(condition: Callable[[], object], seconds: float, problem: str) -> None:
+    """Return when the condition holds. Raises TimeoutError with the problem after that many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(problem)
+        time.sleep(0.01)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """User and system CPU seconds of a process and its children."""
+    times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
+
+
 def peak_bytes(process_id: int | None = None) -> int:
     """The peak memory of this process, or of another one where `/proc` exists.
 
@@ -77,14 +120,3 @@ def peak_bytes(process_id: int | None = None) -> int:
             raise
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _work_in_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    try:
-        result = run_in_this_process(pipe.send, work, *arguments)
-    except BaseException:
-        pipe.send(WorkFailed(traceback.format_exc()))
-    else:
-        pipe.send(result)
-    finally:
-        pipe.close()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
 import numpy as np
 import requests
 
+from benchmarks import sample_data
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Figure, Measurement, Table, breakdown
 from benchmarks.ingests import StepMeter
 from benchmarks.processes import ProcessResult, Show
 from benchmarks.source import BASE_DAY, Sizes, mock_api
-from compute.blocks import IN_PROCESS
 from core.settings import Settings
 
 _LARGEST = Sizes(users=30_000, tracks=40_000, sessions=250_000)
@@ -29,9 +30,9 @@ class TrainingMeasurement:
     """The seconds by step of a training and publication, its sizes and its outcome."""
 
     seconds: Mapping[str, float]
-    pairs: int
     users: int
     tracks: int
+    pairs: int
     rows: int
     outcome: str
     largest_trial_mb: float
@@ -75,12 +76,12 @@ def _compare_with_truth(data_set: str, training: TrainingMeasurement, *, at_leas
     if _TRUTH not in training.ndcg:
         return []
     chosen, truth, popularity = (training.ndcg[name] for name in (_CHOSEN, _TRUTH, _POPULARITY))
+    tracks = f"{training.pairs / training.users:.0f} tracks a user"
     return [
         Figure(
             f"recommending: ndcg@20 on {data_set}, share of the true tastes",
             chosen / truth,
-            f"{chosen:.4f} against {truth:.4f}; popularity {popularity:.4f};"
-            f" {training.pairs / training.users:.0f} tracks a user",
+            f"{chosen:.4f} against {truth:.4f}; popularity {popularity:.4f}; {tracks}",
             at_least=at_least,
             breakdown="few plays reveal little of a taste; with more plays the share rises",
         )
@@ -88,23 +89,20 @@ def _compare_with_truth(data_set: str, training: TrainingMeasurement, *, at_leas
 
 
 def _train_on(context: BenchmarkContext, largest: Sizes, share: float) -> ProcessResult[TrainingMeasurement]:
-    main_sizes = context.sizes
-    pairs = (
-        (largest.users, main_sizes.users),
-        (largest.tracks, main_sizes.tracks),
-        (largest.sessions, main_sizes.sessions),
-    )
-    sizes = Sizes(*(max(200, int(share * min(pair))) for pair in pairs))
+    users, tracks = context.capped(largest.users, largest.tracks)
+    counts = (users, tracks, min(context.sizes.sessions, largest.sessions))
+    sizes = Sizes(*(max(200, int(share * count)) for count in counts))
     with mock_api(sizes) as api_url:
         settings = context.settings(f"recommending_{sizes.users}_{sizes.sessions}", api_url)
         context.show(f"ingesting {sizes}")
         context.ingest(settings, BASE_DAY)
-        return context.run(context.show, train_and_publish, settings)
+        return context.run(train_and_publish, settings)
 
 
 def train_and_publish(show: Show, settings: Settings) -> TrainingMeasurement:
     """Time the steps of the flow one by one, and compare the winner with the true tastes."""
     import expectations.checkpoint  # noqa: F401
+    from compute.blocks import IN_PROCESS
     from core.clock import utc_now
     from core.roles import RECOMMENDER
     from expectations.thresholds import load_thresholds
@@ -116,17 +114,13 @@ def train_and_publish(show: Show, settings: Settings) -> TrainingMeasurement:
     from recommender.models.popularity import GenrePopularity
     from recommender.models.recipe import POPULARITIES
     from recommender.models.registry import load_model
-    from recommender.publishing import model_runs, publication, scoring
+    from recommender.publishing import publication, scoring
 
     meter = StepMeter(show)
     with open_run(settings, load_thresholds(), "retrain", None, utc_now, role=RECOMMENDER) as run:
-        connection = run.connection
+        connection, common = run.connection, {"settings": settings, "clock": utc_now}
         log, end = meter("read", "", _read_play_log, run)
-        rules = PromotionSettings(
-            limits=TrialLimits(600, 2_048),
-            seed=_SEED,
-            log_progress=show,
-        )
+        rules = PromotionSettings(limits=TrialLimits(600, 2_048), seed=_SEED, log_progress=show)
         decision = meter("search", "", promotion.decide_promotion, log, end, None, run.models, rules)
         recipe, model = decision.recipe, cast(Any, GenrePopularity())
         if recipe.is_personalised:
@@ -134,47 +128,26 @@ def train_and_publish(show: Show, settings: Settings) -> TrainingMeasurement:
             meter("train", "", promotion.train_model, recipe, interactions, rules.limits, file)
             model = load_model(file)
         marts = meter("read", "", scoring.read_mart_data, connection, utc_now())
-        model_run_id = model_runs.start_model_run(
-            connection,
-            recipe=recipe,
-            seed=_SEED,
-            data_as_of=marts.data_as_of,
-            batches=marts.batches,
-            code_version="benchmark",
-            now=utc_now(),
-        )
-        scoring_model = scoring.ScoringModel(model_run_id, recipe, model)
-        stage = scoring.score_and_stage
-        common: dict[str, Any] = {"settings": settings, "clock": utc_now}
-        staged = meter(
-            "score and stage", "", stage, connection, scoring_model, marts, flow=run.flow, runner=IN_PROCESS, **common
-        )
+        model_run_id = sample_data.start_model_run(connection, recipe, marts.data_as_of, marts.batches)
+        live = scoring.ScoringModel(model_run_id, recipe, model)
+        arguments, blocks = (connection, live, marts), {"flow": run.flow, "runner": IN_PROCESS}
+        staged = meter("score and stage", "", scoring.score_and_stage, *arguments, **blocks, **common)
         meter("audit", "", audit_staged, run, staged)
-        replacing = publication.newest_live_id(connection)
-        publish = scoring.publish_staged
-        arguments = (connection, scoring_model, staged, marts)
-        meter("publish", "", publish, *arguments, replacing=replacing, why="measured", **common)
+        why = {"replacing": publication.newest_live_id(connection), "why": "measured"}
+        meter("publish", "", scoring.publish_staged, connection, live, staged, marts, **why, **common)
         rows = publication.publication_size(connection, staged)[1]
     trials = decision.metrics.get("models", {})
     ndcg = {_POPULARITY: max((trials[name]["ndcg"] for name in POPULARITIES if name in trials), default=0.0)}
     if recipe.model in trials:
         show("comparing with the true tastes")
         ndcg |= _measure_truth(settings, log, end, recipe, rules)
-    return TrainingMeasurement(
-        meter.seconds,
-        len(marts.interactions),
-        len(marts.interactions.user_ids),
-        len(marts.interactions.track_ids),
-        rows,
-        f"{decision.decision}: {recipe}",
-        max((trial["peak_memory_mb"] for trial in trials.values()), default=0.0),
-        ndcg,
-    )
+    plays = marts.interactions
+    largest = max((trial["peak_memory_mb"] for trial in trials.values()), default=0.0)
+    sizes = (len(plays.user_ids), len(plays.track_ids), len(plays), rows)
+    return TrainingMeasurement(meter.seconds, *sizes, f"{decision.decision}: {recipe}", largest, ndcg)
 
 
 def _read_play_log(run: Any) -> tuple[Any, np.datetime64]:
-    from datetime import timedelta
-
     from recommender.data import mart_reader
 
     newest = mart_reader.newest_play_time(run.connection, run.clock() + timedelta(days=1))
@@ -226,7 +199,5 @@ def _table(processes: list[ProcessResult[TrainingMeasurement]]) -> Table:
             f"{training.users:,} | {training.tracks:,} | {training.pairs:,} | {seconds} | {training.total:.1f}"
             f" | {process.peak_bytes / 2**20:,.0f} | {training.largest_trial_mb:,.0f} | {share} | {training.outcome}"
         )
-    header = (
-        f"users | tracks | pairs | {' | '.join(steps)} | all (s) | peak (MB) | trial (MB) | of the truth | decision"
-    )
-    return Table("Recommending: seconds per step, and memory", header, rows)
+    titles = ["users", "tracks", "pairs", *steps, "all (s)", "peak (MB)", "trial (MB)", "of the truth", "decision"]
+    return Table("Recommending: seconds per step, and memory", " | ".join(titles), rows)

@@ -15,19 +15,24 @@ from core.clock import utc_now
 from core.database import Connection
 from core.endpoints import LISTEN_HISTORY
 from core.frames import write_frame
+from core.settings import Settings
+from core.stores import model_store
 from pipeline import staging, warehouse
 from pipeline.batches import Batch, Counts
 from pipeline.endpoint_tables import STAGING, create_removed_table, create_rows_table
 from pipeline.staging import StagedTables
 from recommender.data.interactions import Interactions
+from recommender.models import file_format
 from recommender.models.recipe import Recipe
+from recommender.models.registry import CANDIDATES
 from recommender.publishing import model_runs, publication
+from recommender.publishing.model_runs import TrainingOutcome
 from recommender.publishing.publication import PublicationOptions
-
-NO_MODEL = Recipe("none")
 
 LENGTH = 50
 """Recommendations per user."""
+PAIRS_PER_USER = 33
+"""Pairs of a user and a track in sample plays, before the training share is drawn."""
 
 _SQL = Path(__file__).parent / "sql"
 
@@ -91,17 +96,29 @@ def insert_play_counts(connection: Connection, plays: Interactions) -> None:
     write_frame(connection, ("mart", "user_track_plays"), frame)
 
 
+def start_model_run(connection: Connection, recipe: Recipe, data_as_of: datetime, batches: Sequence[Any]) -> int:
+    """Record the start of a model run. Returns its id."""
+    return model_runs.start_model_run(
+        connection,
+        recipe=recipe,
+        seed=0,
+        data_as_of=data_as_of,
+        batches=batches,
+        code_version="benchmark",
+        now=utc_now(),
+    )
+
+
 def publish(
     connection: Connection,
     recommendations: pl.DataFrame,
-    similar: pl.DataFrame,
-    now: datetime,
-    recipe: Recipe = NO_MODEL,
+    similar: pl.DataFrame | None = None,
+    now: datetime | None = None,
 ) -> int:
     """Stage, attach and publish recommendations as the flows do, but without the audit. Returns the publication id."""
-    model_run_id = model_runs.start_model_run(
-        connection, recipe=recipe, seed=0, data_as_of=now, batches=[], code_version="benchmark", now=now
-    )
+    now = now or utc_now()
+    similar = make_similar_tracks(1, 0) if similar is None else similar
+    model_run_id = start_model_run(connection, Recipe("none"), now, [])
     staged = publication.start_publication(
         connection, model_run_id=model_run_id, flow="benchmark", data_as_of=now, batches=[], now=now
     )
@@ -117,6 +134,19 @@ def publish(
         connection, staged, genres.join(popular_tracks, how="cross"), replacing=replacing, now=now, why="measured"
     )
     return staged.publication_id
+
+
+def record_model(
+    connection: Connection, settings: Settings, publication_id: int, name: str, plays: Interactions
+) -> None:
+    """Train a model on the plays, and record it as that of a publication."""
+    recipe, file = Recipe(name, dict(CANDIDATES[name].settings)), f"{name}.npz"
+    with model_store(settings).new_file(file) as path:
+        CANDIDATES[name].model_class(**recipe.settings).fit(plays).save(path)
+        outcome = TrainingOutcome(recipe, "published", "measured", {}, file, file_format.digest(path))
+    query = "select model_run_id from ml.publications where publication_id = %s"
+    ((model_run_id,),) = connection.execute(query, [publication_id]).fetchall()
+    model_runs.record_outcome(connection, model_run_id, outcome, utc_now())
 
 
 _MIN_PLAYS = 10  # each user has at least these plays

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Figure, Measurement, PairedRuns, Scaling, Table, breakdown, run_in_turns, seconds_of
 from benchmarks.processes import Show
-from benchmarks.sample_data import make_plays
+from benchmarks.sample_data import PAIRS_PER_USER, make_plays
 from recommender.models.als import ALS
 from recommender.models.registry import ChebyshevWithALS
 
@@ -22,28 +22,25 @@ _GROWTH = (1, 3, 10)
 def measure(context: BenchmarkContext) -> Measurement:
     """Compare the scoring rate with implicit, then fit and score with the largest recipe."""
     users, tracks = context.capped(30_000, 41_000)
-    runs, equal_share = context.run(context.show, compare, users, tracks, context.rounds).result
-    process = context.run(context.show, fit_and_score, users, tracks, 33 * users)
+    runs, equal_share = context.run(compare, users, tracks, context.rounds).result
+    process = context.run(fit_and_score, users, tracks, PAIRS_PER_USER * users)
     plays, fit, score = process.result
     sizes = f"{plays:,} plays of {users:,} users and {tracks:,} tracks"
-    name = "scoring: the Chebyshev filter with ALS, fitted and all users scored"
-    figures = [
-        Figure(
-            "scoring: users a second, against implicit",
-            runs.share_of_rate,
-            f"{runs.rates('users')}, {tracks:,} tracks; {equal_share:.2%} of the tracks are the same",
-            at_least=1.0,
-        ),
-        Figure(name, fit + score, sizes, unit="s", at_most=150.0, breakdown=breakdown({"fit": fit, "scoring": score})),
-        Figure("scoring: peak memory of that process", process.peak_bytes / 1e6, sizes, unit="MB", at_most=2_000.0),
-    ]
-    return Measurement(figures)
+    name, parts = "scoring: the Chebyshev filter with ALS, fitted and all users scored", {"fit": fit, "scoring": score}
+    note = f", {tracks:,} tracks; {equal_share:.2%} of the tracks are the same"
+    return Measurement(
+        [
+            runs.rate_figure("scoring: users a second, against implicit", "users", note, at_least=1.0),
+            Figure(name, fit + score, sizes, unit="s", at_most=150.0, breakdown=breakdown(parts)),
+            Figure("scoring: peak memory of that process", process.peak_bytes / 1e6, sizes, unit="MB", at_most=2_000.0),
+        ]
+    )
 
 
 def compare(show: Show, users: int, tracks: int, rounds: int) -> tuple[PairedRuns, float]:
     """Score all users with ALS and with implicit, in turns, after a warm-up. Also returns the share of equal tracks."""
     show("generating plays")
-    plays = make_plays(users, tracks, 33 * users)
+    plays = make_plays(users, tracks, PAIRS_PER_USER * users)
     show("fitting vectors")
     model = ALS(factors=FACTORS, iterations=2).fit(plays)
     user_rows, matrix = np.arange(len(plays.user_ids)), plays.plays
@@ -72,40 +69,31 @@ def fit_and_score(show: Show, users: int, tracks: int, interactions: int) -> tup
     """
     show("generating plays")
     plays = make_plays(users, tracks, interactions)
-    show("the Chebyshev filter with ALS: fit")
+    show("the Chebyshev filter with ALS: fit and scoring")
     model = ChebyshevWithALS()
     fit = seconds_of(lambda: model.fit(plays))
-    show("the Chebyshev filter with ALS: scoring")
-    score = seconds_of(lambda: model.recommend(plays.user_ids, N, exclude=plays))
-    return len(plays), fit, score
+    return len(plays), fit, seconds_of(lambda: model.recommend(plays.user_ids, N, exclude=plays))
 
 
 def measure_growth(context: BenchmarkContext) -> Measurement:
     """Measure fitting and scoring while users, tracks or plays grow, one dimension at a time."""
-    sizes = context.sizes
-    base = dict(zip(_BASE, map(min, _BASE.values(), (sizes.users, sizes.tracks, sizes.sessions)), strict=True))
-    base_seconds = _training_seconds(context, base)
+    limits = (context.sizes.users, context.sizes.tracks, context.sizes.sessions)
+    base = dict(zip(_BASE, map(min, _BASE.values(), limits), strict=True))
+
+    def seconds(sizes: dict[str, int]) -> float:
+        _, fit, score = context.run(fit_and_score, *sizes.values()).result
+        return float(fit + score)
+
+    first = (1, seconds(base))
     scalings = [
-        Scaling(
-            name,
-            [(1, base_seconds)]
-            + [(factor, _training_seconds(context, base | {name: base[name] * factor})) for factor in _GROWTH[1:]],
-        )
+        Scaling(name, [first, *((factor, seconds(base | {name: base[name] * factor})) for factor in _GROWTH[1:])])
         for name in base
     ]
-    return Measurement([], [_table(base, scalings)], scalings=scalings)
-
-
-def _training_seconds(context: BenchmarkContext, sizes: dict[str, int]) -> float:
-    _, fit, score = context.run(context.show, fit_and_score, *sizes.values()).result
-    return float(fit + score)
-
-
-def _table(base: dict[str, int], scalings: list[Scaling]) -> Table:
     rows = [
         " | ".join([scaling.dimension, *(f"{seconds:.1f}" for _, seconds in scaling.points), f"{scaling.exponent:.2f}"])
         for scaling in scalings
     ]
     sizes = ", ".join(f"{count:,} {name}" for name, count in base.items())
     note = f"Seconds to fit and to score all users. Times 1 is {sizes}. An exponent of 1 is in proportion."
-    return Table("Growth of training", "more | times 1 | times 3 | times 10 | exponent", rows, note)
+    table = Table("Growth of training", "more | times 1 | times 3 | times 10 | exponent", rows, note)
+    return Measurement([], [table], scalings=scalings)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +13,8 @@ from pathlib import Path
 import requests
 from psycopg import sql
 
-from benchmarks.processes import Show
+from benchmarks.minimal_loader import FETCH_THREADS, PAGE_SIZE
+from benchmarks.processes import Show, run_module
 from core.clock import utc_now
 from core.database import Connection
 from core.endpoints import ENDPOINTS, Endpoint
@@ -26,11 +25,12 @@ from pipeline.client import ApiClient
 from pipeline.endpoint_tables import STAGING, create_rows_table
 from pipeline.landing import Landing
 
-ROOT = Path(__file__).parent.parent
 BASE_DAY = date(2026, 11, 22)
 # About 1 % of the sessions change each day. This includes the sessions of removed users and tracks.
 _DAILY_CHANGES = ("--updates", "0.0045", "--new-sessions", "0.0045", "--removals", "0.0003", "--growth", "0.001")
 _READY_PREFIX = "mock API ready: "
+_RAW_TABLE = sql.Identifier(STAGING, "raw_copy")
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,11 @@ def mock_api(sizes: Sizes) -> Iterator[str]:
 @contextmanager
 def run_mock_server(*options: str) -> Iterator[str]:
     """Run a mock API with these options. Yields its URL. Raises RuntimeError if it does not start."""
-    command = [sys.executable, "-m", "mock_server", *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line.startswith(_READY_PREFIX):
-                raise RuntimeError(f"the mock API did not start: {line.strip() or 'it printed nothing'}")
-            yield line.removeprefix(_READY_PREFIX).strip()
-        finally:
-            process.terminate()
+    with run_module("mock_server", *options, environment={}, stdout=subprocess.PIPE) as process:
+        line = process.stdout.readline()
+        if not line.startswith(_READY_PREFIX):
+            raise RuntimeError(f"the mock API did not start: {line.strip() or 'it printed nothing'}")
+        yield line.removeprefix(_READY_PREFIX).strip()
 
 
 def move_to(api_url: str, day: date) -> None:
@@ -86,52 +82,35 @@ def land_batch(show: Show, batch: Batch, settings: Settings) -> Landing:
     return landing.land_snapshot(ApiClient(settings), batch, settings, clock=utc_now, progress=progress)
 
 
-_RAW_TABLE = sql.Identifier(STAGING, "raw_copy")
-_CHUNK_BYTES = 1 << 20
-_SECONDS_BETWEEN_PROGRESS = 0.5
-
-
-def page_requests(api_url: str, page_size: int) -> list[tuple[str, dict[str, int]]]:
+def page_requests(api_url: str) -> list[tuple[str, dict[str, int]]]:
     """Return the URL and the parameters of every page of the three snapshots."""
     pages = []
     for endpoint in ENDPOINTS:
         url = f"{api_url}/{endpoint}"
-        count = requests.get(url, params={"page": 1, "size": page_size}, timeout=60).json()["pages"]
-        pages += [(url, {"page": number, "size": page_size}) for number in range(1, count + 1)]
+        count = requests.get(url, params={"page": 1, "size": PAGE_SIZE}, timeout=60).json()["pages"]
+        pages += [(url, {"page": number, "size": PAGE_SIZE}) for number in range(1, count + 1)]
     return pages
 
 
-def bare_fetch(show: Show, api_url: str, threads: int, page_size: int) -> None:
+def bare_fetch(show: Show, api_url: str) -> None:
     """Read every page of the three snapshots with plain `requests`, and discard the bodies."""
-    pages, stop = page_requests(api_url, page_size), threading.Event()
-    pages_by_thread = [0] * threads
+    pages = page_requests(api_url)
+    show(f"bare loop over {len(pages):,} pages")
 
     def fetch_share(thread: int) -> None:
         with requests.Session() as session:
-            for url, parameters in pages[thread::threads]:
+            for url, parameters in pages[thread::FETCH_THREADS]:
                 session.get(url, params=parameters, timeout=60).raise_for_status()
-                pages_by_thread[thread] += 1
 
-    def show_progress() -> None:
-        while not stop.wait(_SECONDS_BETWEEN_PROGRESS):
-            show(f"bare loop: {sum(pages_by_thread):,} of {len(pages):,} pages")
-
-    progress_thread = threading.Thread(target=show_progress, daemon=True)
-    progress_thread.start()
-    try:
-        with ThreadPoolExecutor(threads) as executor:
-            list(executor.map(fetch_share, range(threads)))
-    finally:
-        stop.set()
-        progress_thread.join()
+    with ThreadPoolExecutor(FETCH_THREADS) as executor:
+        list(executor.map(fetch_share, range(FETCH_THREADS)))
 
 
 def unload(connection: Connection, table: str, file: Path) -> None:
     """Export the rows of a staging table to a CSV file."""
     query = sql.SQL("copy {} to stdout (format csv)").format(sql.Identifier(STAGING, table))
     with connection.cursor() as cursor, file.open("wb") as target, cursor.copy(query) as copy:
-        for data in copy:
-            target.write(data)
+        target.writelines(copy)
 
 
 def raw_copy(connection: Connection, endpoint: Endpoint, file: Path) -> None:

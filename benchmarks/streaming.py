@@ -10,28 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import Producer
 
 from benchmarks import sample_data
-from benchmarks.context import NO_SOURCE, BenchmarkContext
+from benchmarks.context import NO_SOURCE, BenchmarkContext, migrate_and_connect, url_of
 from benchmarks.figures import Figure, Measurement, PairedRuns, Table
-from benchmarks.processes import Show
-from benchmarks.source import ROOT
+from benchmarks.processes import ROOT, Show, wait_until
 from core.clock import utc_now
-from core.data_layout import DataLayout
-from core.database import connect, migrate
+from core.database import connect
 from core.malloc import use_one_arena
 from core.settings import Settings
 from demo.local_services import free_ports
-from recommender.models import file_format
-from recommender.models.recipe import Recipe
-from recommender.models.registry import CANDIDATES
-from recommender.publishing import model_runs
-from recommender.publishing.model_runs import TrainingOutcome
 from recommender.publishing.scoring import read_mart_data
 from streaming.consumer import Consumer
 from streaming.local_broker import HOST, create_topic, start_broker
@@ -47,59 +39,44 @@ _BEGIN = datetime(2024, 6, 1)
 def measure(context: BenchmarkContext) -> Measurement:
     """Consume a backlog in turns with a bare loop, then plays at a constant rate with several models."""
     users, tracks = context.capped(30_000, 40_000)
-    sessions = min(200_000, context.sizes.sessions)
-    seconds = min(20.0, users / 1000)
-    settings = context.settings("streaming", NO_SOURCE)
+    sessions, seconds = min(200_000, context.sizes.sessions), min(20.0, users / 1000)
     with local_broker() as port:
-        settings = settings.model_copy(
-            update={"stream_bootstrap_servers": f"{HOST}:{port}", "stream_session_timeout_seconds": 1.0}
-        )
-        context.run(context.show, fill, settings, users, tracks)
-        latencies = {}
+        stream = {"stream_bootstrap_servers": f"{HOST}:{port}", "stream_session_timeout_seconds": 1.0}
+        settings = context.settings("streaming", NO_SOURCE).model_copy(update=stream)
+        context.run(fill, settings, users, tracks)
+        consumed = {}
         for number, name in enumerate(MODELS):
-            context.run(context.show, publish, settings, name)
-            latencies[name] = context.run(
-                context.show, consume_at_rate, settings, port, users, tracks, RATE, seconds, 2 * number
-            )
+            context.run(publish, settings, name)
+            consumed[name] = context.run(consume_at_rate, settings, port, users, tracks, RATE, seconds, 2 * number)
         runs, wrong_plays, backlog_peak = compare_backlog(context, settings, port, users, tracks, sessions)
     median, slowest = (
-        {name: float(np.percentile(process.result, percent)) for name, process in latencies.items()}
+        {name: float(np.percentile(process.result, percent)) for name, process in consumed.items()}
         for percent in (50, 99)
     )
-    peak = max(backlog_peak, *(process.peak_bytes for process in latencies.values())) / 1e6
-    sizes = f"{users:,} users, {tracks:,} tracks"
+    peak = max(backlog_peak, *(process.peak_bytes for process in consumed.values())) / 1e6
+    sizes, plays = f"{users:,} users, {tracks:,} tracks", sessions * PLAYS_PER_SESSION
+    within = "of the recommendations after a play within, slowest model"
+    rate = f"{RATE} plays a second, {sizes}"
     figures = [
-        Figure(
+        runs.rate_figure(
             "streaming: a backlog of plays, share of the rate of a bare loop",
-            runs.share_of_rate,
-            f"{runs.rates('plays')}, {sessions:,} sessions of {PLAYS_PER_SESSION} plays",
+            "plays",
+            f", {sessions:,} sessions of {PLAYS_PER_SESSION} plays",
             at_least=0.5,
         ),
         Figure(
             "streaming: share of the plays of a backlog that are stored exactly once",
-            1 - wrong_plays / (sessions * PLAYS_PER_SESSION),
-            f"{sessions * PLAYS_PER_SESSION:,} plays, {wrong_plays:,} of them lost or stored twice",
+            1 - wrong_plays / plays,
+            f"{plays:,} plays, {wrong_plays:,} of them lost or stored twice",
             at_least=1.0,
         ),
-        Figure(
-            "streaming: half of the recommendations after a play within, slowest model",
-            max(median.values()),
-            f"{RATE} plays a second, {sizes}",
-            unit="s",
-            at_most=0.3,
-        ),
-        Figure(
-            "streaming: 99 % of the recommendations after a play within, slowest model",
-            max(slowest.values()),
-            f"{RATE} plays a second, {sizes}",
-            unit="s",
-            at_most=1.0,
-        ),
+        Figure(f"streaming: half {within}", max(median.values()), rate, unit="s", at_most=0.3),
+        Figure(f"streaming: 99 % {within}", max(slowest.values()), rate, unit="s", at_most=1.0),
         Figure("streaming: peak memory of the consumer", peak, sizes, unit="MB", at_most=600.0),
     ]
     rows = [
         f"{name} | {median[name]:.2f} s | {slowest[name]:.2f} s | {process.peak_bytes / 1e6:,.0f} MB"
-        for name, process in latencies.items()
+        for name, process in consumed.items()
     ]
     note = "From sending a play until the user's recommendations are committed."
     return Measurement(figures, [Table("From a play to recommendations", "model | 50 % | 99 % | memory", rows, note)])
@@ -118,12 +95,10 @@ def local_broker() -> Iterator[int]:
 
 
 def fill(show: Show, settings: Settings, users: int, tracks: int) -> None:
-    """Fill the warehouse with users, tracks and 33 plays of each user."""
+    """Fill the warehouse with users, tracks and the plays of each user."""
     show("filling the warehouse")
-    url = settings.database_url.get_secret_value()
-    migrate(url)
-    plays = sample_data.make_plays(users, tracks, 33 * users)
-    with connect(url) as connection:
+    plays = sample_data.make_plays(users, tracks, sample_data.PAIRS_PER_USER * users)
+    with migrate_and_connect(settings) as connection:
         sample_data.insert_catalogue(connection, users, tracks)
         sample_data.insert_play_counts(connection, plays)
 
@@ -133,26 +108,12 @@ def publish(show: Show, settings: Settings, name: str) -> None:
 
     Streamed sessions are deleted: after the publication, the consumer would recommend to their users meanwhile.
     """
-    candidate = CANDIDATES[name]
-    with connect(settings.database_url.get_secret_value()) as connection:
+    with connect(url_of(settings)) as connection:
         connection.execute("truncate stream.sessions")
-        data = read_mart_data(connection, utc_now())
+        plays = read_mart_data(connection, utc_now()).interactions
         show(f"fitting {name}")
-        model = candidate.model_class(**candidate.settings).fit(data.interactions)
-        path = DataLayout(settings.data_dir).models / f"{name}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(path)
-        outcome = TrainingOutcome(
-            Recipe(name, dict(candidate.settings)), "published", "measured", {}, path.name, file_format.digest(path)
-        )
-        recommendations, similar = (
-            sample_data.make_recommendations(1, len(data.interactions.track_ids)),
-            sample_data.make_similar_tracks(1, 0),
-        )
-        publication_id = sample_data.publish(connection, recommendations, similar, utc_now(), outcome.recipe)
-        query = "select model_run_id from ml.publications where publication_id = %s"
-        ((model_run_id,),) = connection.execute(query, [publication_id]).fetchall()
-        model_runs.record_outcome(connection, model_run_id, outcome, utc_now())
+        publication_id = sample_data.publish(connection, sample_data.make_recommendations(1, len(plays.track_ids)))
+        sample_data.record_model(connection, settings, publication_id, name, plays)
 
 
 def consume_at_rate(
@@ -164,15 +125,14 @@ def consume_at_rate(
     """
     use_one_arena()
     settings = _with_topic(settings, port)
-    ages: list[float] = []
-
     show(f"{rate:,.0f} plays a second")
-    stored: list[int] = []
-
-    def waits(consumer: Consumer) -> bool:
-        return bool(consumer.metrics.registry.get_sample_value("moovitamix_stream_waiting_users"))
-
+    ages, stored = list[float](), list[int]()
     with _consuming(settings, lambda batch: stored.append(batch.messages)) as consumer:
+
+        def has_consumed(count: int) -> bool:
+            waiting = consumer.metrics.registry.get_sample_value("moovitamix_stream_waiting_users")
+            return sum(stored) >= count and not waiting
+
         consumer.metrics.play_to_list.observe = ages.append  # type: ignore[assignment, method-assign]
         _wait(lambda: consumer.metrics.model_loads._value.get() > 0)
         # Some plays warm up caches and query plans.
@@ -182,7 +142,7 @@ def consume_at_rate(
             arguments = (settings.stream_topic, port, users, tracks, count, 1, part, rate)
             code = f"from benchmarks.streaming import send; send{arguments!r}"
             subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-            _wait(lambda count=count: sum(stored) >= count and not waits(consumer))  # type: ignore[misc]
+            _wait(lambda count=count: has_consumed(count))  # type: ignore[misc]
     return ages
 
 
@@ -196,37 +156,33 @@ def compare_backlog(
     settings = _with_topic(settings, port)
     context.show(f"sending {sessions:,} sessions")
     send(settings.stream_topic, port, users, tracks, sessions, PLAYS_PER_SESSION, 0, None)
-    pairs, peaks, wrong_plays = [], [], 0
+    pairs, peaks, wrong_plays = [], [], []
     for _ in range(context.rounds):
-        consumed = context.run(context.show, consume_backlog, settings, sessions)
-        copied = context.run(context.show, copy_backlog, settings, sessions)
-        seconds, plays = consumed.result
-        pairs.append((seconds, copied.result))
+        consumed = context.run(consume_backlog, settings, sessions)
+        pairs.append((consumed.result[0], context.run(copy_backlog, settings, sessions).result))
         peaks.append(consumed.peak_bytes)
-        wrong_plays = max(wrong_plays, plays)
-    return PairedRuns(sessions * PLAYS_PER_SESSION, pairs), wrong_plays, max(peaks)
+        wrong_plays.append(consumed.result[1])
+    return PairedRuns(sessions * PLAYS_PER_SESSION, pairs), max(wrong_plays), max(peaks)
 
 
 def consume_backlog(show: Show, settings: Settings, sessions: int) -> tuple[float, int]:
     """The seconds from the first stored batch to the last one, for all messages, and the plays lost or stored twice."""
     use_one_arena()
     show("consuming the backlog")
-    with connect(settings.database_url.get_secret_value()) as connection:
-        connection.execute("truncate stream.sessions, stream.offsets")
     times, consumed = list[float](), list[int]()
 
     def count(stored: StoredBatch) -> None:
         times.append(time.perf_counter())
         consumed.append(stored.messages)
 
-    with _consuming(settings, count):
-        _wait(lambda: sum(consumed) >= sessions)
-    with connect(settings.database_url.get_secret_value()) as connection:
-        rows = connection.execute(
+    with connect(url_of(settings)) as connection:
+        connection.execute("truncate stream.sessions, stream.offsets")
+        with _consuming(settings, count):
+            _wait(lambda: sum(consumed) >= sessions)
+        ((plays, messages),) = connection.execute(
             "select (select coalesce(sum(cardinality(items)), 0)::bigint from stream.sessions),"
             " (select coalesce(sum(messages), 0)::bigint from stream.offsets)"
         ).fetchall()
-    ((plays, messages),) = rows
     # A session has one key, so that it could hide a message that was stored twice: messages are counted apart.
     wrong_plays = max(abs(plays - sessions * PLAYS_PER_SESSION), abs(messages - sessions) * PLAYS_PER_SESSION)
     # The first batch only starts the clock, because the broker decides how long joining a group takes.
@@ -247,7 +203,7 @@ def copy_backlog(show: Show, settings: Settings, sessions: int) -> float:
     )
     consumer.subscribe([settings.stream_topic])
     try:
-        with connect(settings.database_url.get_secret_value()) as connection:
+        with connect(url_of(settings)) as connection:
             connection.execute(sample_data.read_sql("bare_messages"))
             while not (messages := consumer.consume(settings.stream_batch_messages, 1)):
                 pass
@@ -297,7 +253,7 @@ def _with_topic(settings: Settings, port: int) -> Settings:
 
 @contextmanager
 def _consuming(settings: Settings, after_batch: Callable[[StoredBatch], None]) -> Iterator[Consumer]:
-    consumer = Consumer(settings, settings.database_url.get_secret_value(), utc_now, after_batch=after_batch)
+    consumer = Consumer(settings, url_of(settings), utc_now, after_batch=after_batch)
     thread = threading.Thread(target=consumer.run, daemon=True)
     thread.start()
     try:
@@ -307,9 +263,5 @@ def _consuming(settings: Settings, after_batch: Callable[[StoredBatch], None]) -
         thread.join()
 
 
-def _wait(condition: Callable[[], Any], seconds: float = 600.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the consumer did not finish in time")
-        time.sleep(0.01)
+def _wait(condition: Callable[[], object]) -> None:
+    wait_until(condition, 600.0, "the consumer did not finish in time")

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import pairwise
 from statistics import median
 
-from benchmarks.context import BenchmarkContext
+from benchmarks.context import BenchmarkContext, url_of
 from benchmarks.figures import NOISE, Figure, Measurement, PairedRuns, Table, breakdown, seconds_of
 from benchmarks.ingests import IngestMeasurement
 from benchmarks.processes import ProcessResult, Show
@@ -23,7 +23,7 @@ def measure_first(context: BenchmarkContext) -> Measurement:
     """Compare the first ingest with a bare fetch and a raw COPY, and report its peak memory."""
     fetch_seconds = context.bare_fetch_seconds()
     process = context.first_ingest
-    copy_seconds = context.run(context.show, raw_copy_seconds, context.warehouse).result
+    copy_seconds = context.run(raw_copy_seconds, context.warehouse).result
     ingest = process.result
     figures = [
         Figure(
@@ -56,7 +56,7 @@ def measure_first(context: BenchmarkContext) -> Measurement:
 def raw_copy_seconds(show: Show, settings: Settings) -> float:
     """Return the seconds of a raw COPY of all rows that the first ingest staged."""
     seconds = 0.0
-    with connect(settings.database_url.get_secret_value()) as connection:
+    with connect(url_of(settings)) as connection:
         for endpoint in ENDPOINTS:
             show(f"raw COPY of {endpoint}")
             file = settings.data_dir / f"{endpoint}.csv"
@@ -74,8 +74,9 @@ def measure_next_days(context: BenchmarkContext) -> Measurement:
     changed = _ingest_days(context, 1 + context.rounds, mock_advances=True)
     if rows := sum(ingest.changed_rows for _, ingest in unchanged):
         raise RuntimeError(f"the rows of the mock did not change, but {rows:,} rows were published")
-    figures = [_day_figure("an unchanged day", unchanged, 1.1), _day_figure("a day with 1 % changes", changed, 1.5)]
-    return Measurement(figures)
+    return Measurement(
+        [_day_figure("an unchanged day", unchanged, 1.1), _day_figure("a day with 1 % changes", changed, 1.5)]
+    )
 
 
 def _ingest_days(
@@ -88,10 +89,9 @@ def _ingest_days(
             context.show("the mock moves on a day")
             move_to(context.ensure_mock_api(), BASE_DAY + timedelta(days=1 + number))
         fetch_seconds = context.bare_fetch_seconds()
-        with connect(context.warehouse.database_url.get_secret_value()) as connection:
+        with connect(url_of(context.warehouse)) as connection:
             connection.execute("analyze")
-        ingest = context.ingest(context.warehouse, BASE_DAY + timedelta(days=first + number))
-        days.append((fetch_seconds, ingest.result))
+        days.append((fetch_seconds, context.ingest(context.warehouse, BASE_DAY + timedelta(first + number)).result))
     return days
 
 
@@ -100,19 +100,19 @@ def _day_figure(name: str, days: Sequence[tuple[float, IngestMeasurement]], at_m
     runs = PairedRuns(ingests[0].rows, [(ingest.total, fetch_seconds) for fetch_seconds, ingest in days])
     changed_share = median(ingest.changed_sessions / ingest.sessions for ingest in ingests)
     changed_rows = median(ingest.changed_rows for ingest in ingests)
-    changes = f"{100 * changed_share:.2f} % of the sessions, {changed_rows:,.0f} rows changed"
-    return Figure(
-        f"{name}: times a bare fetch",
-        runs.times_baseline,
-        f"{runs.project:.1f} s against {runs.baseline:.1f} s; {changes}",
-        at_most=at_most,
-        breakdown=breakdown({step: median(ingest.seconds[step] for ingest in ingests) for step in ingests[0].seconds}),
-    )
+    changes = f"; {100 * changed_share:.2f} % of the sessions, {changed_rows:,.0f} rows changed"
+    parts = {step: median(ingest.seconds[step] for ingest in ingests) for step in ingests[0].seconds}
+    return runs.times_figure(f"{name}: times a bare fetch", changes, at_most=at_most, breakdown=breakdown(parts))
 
 
 def measure_growth(context: BenchmarkContext) -> Measurement:
     """Measure one first ingest per size, the smallest first. For the main data set, reuse the measured first ingest."""
-    points = [_measure_size(context, sessions) for sessions in context.growth]
+    points = [
+        context.first_ingest
+        if sessions == context.sizes.sessions
+        else context.first_ingest_of(context.sizes.with_sessions(sessions))
+        for sessions in context.growth
+    ]
     return Measurement(_growth_figures(context, points), [_growth_table(points)], points)
 
 
@@ -125,13 +125,6 @@ def describe_growth(points: Sequence[ProcessResult[IngestMeasurement]]) -> str:
         for name, values in (("time", times), ("memory", memory))
     ]
     return f"From {points[0].result.sessions:,} to {points[-1].result.sessions:,} sessions, {' and '.join(parts)}."
-
-
-def _measure_size(context: BenchmarkContext, sessions: int) -> ProcessResult[IngestMeasurement]:
-    if sessions == context.sizes.sessions:
-        return context.first_ingest
-    with context.first_ingest_of(context.sizes.with_sessions(sessions)) as process:
-        return process
 
 
 def _growth_figures(context: BenchmarkContext, points: Sequence[ProcessResult[IngestMeasurement]]) -> list[Figure]:

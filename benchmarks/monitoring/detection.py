@@ -7,9 +7,8 @@ of every day, or one number per day.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,29 +23,24 @@ WEEK = 7
 WEEKEND = (5, 6)
 
 
-class HistorySource(Protocol):
-    """Draws histories. `survival` is, for each day, the probability that a user's value does not become zero.
-
-    The same seed gives the same histories.
-    """
-
-    def draw(self, survival: Values, users: int | Counts, histories: int, seed: int) -> Values:
-        """Means of days x histories."""
-
-
 @dataclass(frozen=True)
 class NormalNoise:
     """Means around 1 with normal noise, as wide as users with this coefficient of variation make it.
 
     `autocorrelation` is the correlation of one day's noise with the next day's. Saturdays and Sundays are lower by the
-    share `weekend`.
+    share `weekend`. Days differ by more than chance, with a standard deviation of the share `day_spread`.
     """
 
     variation: float
     autocorrelation: float = 0.0
     weekend: float = 0.0
+    day_spread: float = 0.0
 
     def draw(self, survival: Values, users: int | Counts, histories: int, seed: int) -> Values:
+        """Means of days x histories. The same seed gives the same histories.
+
+        `survival` is, for each day, the probability that a user's value does not become zero.
+        """
         noise = np.random.default_rng(seed).standard_normal((len(survival), histories))
         for day in range(1, len(survival)):
             noise[day] *= np.sqrt(1 - self.autocorrelation**2)
@@ -56,7 +50,8 @@ class NormalNoise:
         spread = np.sqrt((survival * (self.variation**2 + 1) - survival**2) / users)
         level = np.where(np.isin(np.arange(len(survival)) % WEEK, WEEKEND), 1 - self.weekend, 1.0)
         means: Values = (survival[:, None] + spread[:, None] * noise) * level[:, None]
-        return means
+        factors = 1 + self.day_spread * np.random.default_rng([seed, 1]).standard_normal(means.shape)
+        return means * factors
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +62,7 @@ class ResampledDays:
     block: int = WEEK
 
     def draw(self, survival: Values, users: int | Counts, histories: int, seed: int) -> Values:
+        """See NormalNoise.draw."""
         rng = np.random.default_rng(seed)
         chosen = self.choose(len(survival), histories, rng)
         users_of_days = np.broadcast_to(users, len(survival))
@@ -89,17 +85,7 @@ class ResampledDays:
         return numbers.reshape(blocks * self.block, histories)[:days]
 
 
-@dataclass(frozen=True)
-class OverdispersedDays:
-    """Another source whose days differ by more than chance, with this standard deviation as a share of their level."""
-
-    source: HistorySource
-    spread: float
-
-    def draw(self, survival: Values, users: int | Counts, histories: int, seed: int) -> Values:
-        means = self.source.draw(survival, users, histories, seed)
-        factors: Values = 1 + self.spread * np.random.default_rng([seed, 1]).standard_normal(means.shape)
-        return means * factors
+HistorySource = NormalNoise | ResampledDays
 
 
 def simulate_answers(useful: float = 0.7, max_answers: int = 5, users: int = 20_000, seed: int = 0) -> Values:
@@ -217,6 +203,7 @@ class Histories:
     count: int
     seed: int
     at_least: int = 200
+    _falling: dict[tuple[float, int], Values] = field(default_factory=dict)
 
     @cached_property
     def quiet(self) -> Values:
@@ -229,9 +216,12 @@ class Histories:
 
     def falling(self, share: float, day: int) -> Values:
         """Days until the deadline of a drop. From `day` on, each user's value is zero with this probability."""
-        survival = np.ones(day - 1 + DEADLINE)
-        survival[day - 1 :] = 1 - share
-        return self.source.draw(survival, self._users_of_days(len(survival)), self.count, self.seed + 1)
+        if (share, day) not in self._falling:
+            survival = np.ones(day - 1 + DEADLINE)
+            survival[day - 1 :] = 1 - share
+            users = self._users_of_days(len(survival))
+            self._falling[share, day] = self.source.draw(survival, users, self.count, self.seed + 1)
+        return self._falling[share, day]
 
     def alarms(self, values: Values, rule: DetectionRule) -> Values:
         """The day of each history's first alarm, from 1; infinity where there is none."""

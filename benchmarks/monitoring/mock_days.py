@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
-import requests
+import polars as pl
 from numpy.typing import NDArray
 
+from benchmarks.minimal_loader import fetch_rows
 from benchmarks.processes import Show
-from benchmarks.source import BASE_DAY, page_requests, run_mock_server
-from core.endpoints import LISTEN_HISTORY, TRACKS, USERS
+from benchmarks.source import BASE_DAY, run_mock_server
+from recommender.data.interactions import ARTIST, GENRE
+from recommender.data.item_attributes import attribute_codes
 from recommender.data.play_log import PlayLog
 from recommender.evaluation.metrics import hits, ndcg_at
 from recommender.evaluation.splitting import split_by_time
@@ -23,7 +24,6 @@ Days = list[Values]
 """The values of each day: one value per user who played a new track on it."""
 
 K = 20
-_PAGE_SIZE = 100
 _TREND_DEGREE = 2
 
 
@@ -61,7 +61,8 @@ def evaluate_days(world: MockPopulation, show: Show) -> Days:
     """
     show("reading the mock's plays")
     with run_mock_server(*world.options) as api_url:
-        log = _read_plays(api_url)
+        users = fetch_rows(f"{api_url}/users")
+        log = replace(read_play_log(api_url), known_users=np.array([user["id"] for user in users]))
     first = np.datetime64(BASE_DAY)
     model = EASE().fit(log.interactions(first))
     days = []
@@ -79,28 +80,32 @@ def remove_trend(days: Days) -> Days:
 
 
 def _evaluate_day(model: EASE, log: PlayLog, day: np.datetime64) -> Values:
-    is_past = log.played_at < day + np.timedelta64(1)
-    columns = {name: getattr(log, name)[is_past] for name in ("users", "tracks", "plays", "played_at")}
-    before, holdout = split_by_time(replace(log, **columns), day)
+    before, holdout = split_by_time(plays_before(log, day + np.timedelta64(1)), day)
     ranking = model.fold_in(before).recommend(holdout.users, K, exclude=before)
     return ndcg_at(hits(ranking, holdout, K), holdout, K)
 
 
-def _read_plays(api_url: str) -> PlayLog:
-    """Every play of every session, at the time when the session was created."""
-    rows: dict[str, list[dict[str, Any]]] = {USERS: [], TRACKS: [], LISTEN_HISTORY: []}
-    with requests.Session() as session:
-        for url, parameters in page_requests(api_url, _PAGE_SIZE):
-            response = session.get(url, params=parameters, timeout=60)
-            response.raise_for_status()
-            rows[url.rsplit("/", 1)[1]] += response.json()["items"]
-    plays = [(row["user_id"], track, row["created_at"]) for row in rows[LISTEN_HISTORY] for track in row["items"]]
-    users, tracks, times = zip(*plays, strict=True)
+def read_play_log(api_url: str) -> PlayLog:
+    """Every play of the mock API at the time when its session was created, with the artists and genres of tracks."""
+    tracks = fetch_rows(f"{api_url}/tracks")
+    rows = fetch_rows(f"{api_url}/listen_history")
+    sessions = [session for session in rows if session["user_id"] and session["items"]]
+    lengths = [len(session["items"]) for session in sessions]
     return PlayLog(
-        np.array(users),
-        np.array(tracks),
-        np.ones(len(plays)),
-        np.array(times, "datetime64[us]"),
-        known_users=np.array([row["id"] for row in rows[USERS]]),
-        catalogue=np.array([row["id"] for row in rows[TRACKS]]),
+        np.repeat(np.array([session["user_id"] for session in sessions], np.int64), lengths),
+        np.array([track for session in sessions for track in session["items"]], np.int64),
+        np.ones(sum(lengths), np.float32),
+        np.repeat(np.array([session["created_at"] for session in sessions], "datetime64[us]"), lengths),
+        catalogue=np.array([track["id"] for track in tracks], np.int64),
+        item_attributes={
+            kind: attribute_codes(pl.Series([track[field] for track in tracks]))
+            for kind, field in ((ARTIST, "artist"), (GENRE, "genres"))
+        },
     )
+
+
+def plays_before(log: PlayLog, moment: np.datetime64) -> PlayLog:
+    """The same log without later plays."""
+    is_earlier = log.played_at < moment
+    columns = {name: getattr(log, name)[is_earlier] for name in ("users", "tracks", "plays", "played_at")}
+    return replace(log, **columns)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
 from math import ceil
 
 import numpy as np
@@ -22,7 +21,6 @@ from benchmarks.monitoring.detection import (
     Histories,
     HistorySource,
     NormalNoise,
-    OverdispersedDays,
     PageHinkley,
     ResampledDays,
     cusum,
@@ -46,7 +44,8 @@ FEW_USERS, SOME_USERS, MANY_USERS = 60, 200, 1_000
 MOCK, NORMAL, CUSUM, NAIVE = "mock", "normal", "CUSUM", "naive"
 _FEW_ANSWERS = 50
 _H = SETTINGS.plays.h
-_H_PAIRS = ((_H, SETTINGS.useful.h), (5.0, 5.0), (6.0, 6.0))
+_H_PAIRS = ((_H, SETTINGS.useful.h), (5.0, 5.0))
+_K_AND_H = ((0.25, 5.0), (0.5, 4.0), (0.5, 5.0), (0.5, 6.0), (0.75, 4.0), (0.75, 5.0), (1.0, 4.0))
 _SEED, _TUNING_SEED, _ANSWERS_SEED = 100, 200, 300
 _FALSE = f"false within {QUARTER} days (%) | within a year (%)"
 
@@ -92,11 +91,10 @@ class Studies:
     def figures(self) -> list[Figure]:
         """False alarms, detections and delays with targets. Drops come on day LATER."""
         figures = []
-        for (kind, users), group in self.groups.items():
-            if users != FEW_USERS:
-                name, delay = f"{kind}, {users:,} users", 7 if users == SOME_USERS else 4
-                alarms = group.false_alarms(detector, QUARTER)
-                figures += _figures(name, alarms, name, group.detect(detector, DROP, LATER), delay)
+        for users, delay in ((SOME_USERS, 7), (MANY_USERS, 4)):
+            name, group = f"{MOCK}, {users:,} users", self.groups[MOCK, users]
+            alarms = group.false_alarms(detector, QUARTER)
+            figures += _figures(name, alarms, name, group.detect(detector, DROP, LATER), delay)
         answers = self.answers(SOME_USERS)
         alarms = np.minimum(self.groups[MOCK, SOME_USERS].false_alarms(detector), answers.false_alarms(useful_detector))
         detection = answers.detect(useful_detector, DROP, LATER)
@@ -114,10 +112,10 @@ class Studies:
     def drops(self) -> Table:
         """Detected drops and delays."""
         rows = []
-        for (kind, users), group in self.groups.items():
+        for users in (FEW_USERS, SOME_USERS, MANY_USERS):
             for day in (LATER, MUCH_LATER) if users == FEW_USERS else (SOON, LATER):
-                detections = (_detection(group.detect(detector, share, day)) for share in DROPS)
-                rows.append(f"{kind} | {users:,} | {day} | {' | '.join(detections)}")
+                detections = (_detection(self.groups[MOCK, users].detect(detector, share, day)) for share in DROPS)
+                rows.append(f"{MOCK} | {users:,} | {day} | {' | '.join(detections)}")
         header = "source | users | drop on day | 10 % drop | 20 % drop | 30 % drop"
         return Table("Drops: detected share and delay", header, rows)
 
@@ -152,11 +150,11 @@ class Studies:
     def side_by_side(self) -> Table:
         """The rules on the same histories."""
         rows = []
-        for users in (SOME_USERS, MANY_USERS):
+        # Of many users, only the last two rules are of interest: their errors depend on the number of users.
+        for users, first in ((SOME_USERS, 0), (MANY_USERS, -2)):
             group = self.groups[MOCK, users]
-            falling = group.falling(DROP, LATER)
-            for name, rule in self.rules(users).items():
-                detection = Detection.from_alarms(group.alarms(falling, rule), LATER)
+            for name, rule in list(self.rules(users).items())[first:]:
+                detection = group.detect(rule, DROP, LATER)
                 shares = f"{_false_shares(group.false_alarms(rule))} | {_percent(detection.too_early)}"
                 rows.append(f"{users:,} | {name} | {shares} | {_detection(detection)}")
         header = f"users | rule | {_FALSE} | before day {LATER} (%) | 20 % drop on day {LATER}"
@@ -166,14 +164,13 @@ class Studies:
         """False alarms of two watched metrics, each with its own rule, and detections by useful answers."""
         ndcg = self.groups[MOCK, SOME_USERS]
         rows = []
-        for users, day in ((SOME_USERS, LATER), (_FEW_ANSWERS, MUCH_LATER)):
+        for users, day, pairs in ((SOME_USERS, LATER, _H_PAIRS), (_FEW_ANSWERS, MUCH_LATER, _H_PAIRS[:1])):
             answers, name = self.answers(users), f"useful, {users} users"
-            falling = answers.falling(DROP, day)
-            for ndcg_h, h in _H_PAIRS:
+            for ndcg_h, h in pairs:
                 alarms = np.minimum(ndcg.false_alarms(_with_h(ndcg_h)), answers.false_alarms(_with_h(h)))
                 rows.append(f"NDCG or {name} | {ndcg_h:g} and {h:g} | {_false_shares(alarms)} | ")
-            for _, h in _H_PAIRS:
-                detection = _detection(Detection.from_alarms(answers.alarms(falling, _with_h(h)), day))
+            for _, h in pairs:
+                detection = _detection(answers.detect(_with_h(h), DROP, day))
                 shares = _false_shares(answers.false_alarms(_with_h(h)))
                 rows.append(f"{name} | {h:g} | {shares} | {detection}, day {day}")
         return Table("Two metrics", f"watched | h | {_FALSE} | 20 % drop", rows)
@@ -181,14 +178,10 @@ class Studies:
     def grid(self) -> Table:
         """False alarms against delay."""
         group, drops = self.groups[MOCK, SOME_USERS], ((DROP, LATER), (DROP, SOON), (DROPS[0], LATER))
-        falling = {(share, day): group.falling(share, day) for share, day in drops}
         rows = []
-        for k, h in product((0.25, 0.5, 0.75, 1.0), (4.0, 5.0, 6.0)):
+        for k, h in _K_AND_H:
             rule = partial(cusum, rule=CusumSettings(k, h, SETTINGS.plays.warm_up))
-            detections = [
-                _detection(Detection.from_alarms(group.alarms(values, rule), day))
-                for (_, day), values in falling.items()
-            ]
+            detections = [_detection(group.detect(rule, share, day)) for share, day in drops]
             rows.append(f"{k:g} | {h:g} | {_false_shares(group.false_alarms(rule))} | {' | '.join(detections)}")
         header = f"k | h | {_FALSE} | 20 % drop, day {LATER} | 20 % drop, day {SOON} | 10 % drop, day {LATER}"
         return Table("Choice of k and h", header, rows)
@@ -202,8 +195,8 @@ class Studies:
             *((NORMAL, normal, name) for name in patterns),
             *((MOCK, mock, name) for name in patterns),
             (f"{MOCK}, all days pooled", all_days, growing),
-            (f"{NORMAL}, 2 % more spread", OverdispersedDays(normal, 0.02), growing),
-            (f"{NORMAL}, 5 % more spread", OverdispersedDays(normal, 0.05), growing),
+            (f"{NORMAL}, 2 % more spread", NormalNoise(self.variation, day_spread=0.02), growing),
+            (f"{NORMAL}, 5 % more spread", NormalNoise(self.variation, day_spread=0.05), growing),
         ]
         rules = (detector, _with_h(_H + 1), ignoring_users(detector))
         rows = []
@@ -223,14 +216,12 @@ class Studies:
             "autocorrelation 0.2": {"autocorrelation": 0.2},
             "autocorrelation 0.4": {"autocorrelation": 0.4},
             "weekends -5 %": {"weekend": 0.05},
-            "autocorrelation 0.2, weekends -5 %": {"autocorrelation": 0.2, "weekend": 0.05},
         }
         rows = []
-        for users, (name, options) in product((SOME_USERS, MANY_USERS), noises.items()):
-            group = self.histories(NormalNoise(self.variation, **options), users)
-            falling = group.falling(DROP, LATER)
-            trade_offs = (_trade_off(group, _with_h(h), falling) for h in (5.0, 6.0, 7.0, 8.0, 10.0))
-            rows.append(f"{users:,} | {name} | {' | '.join(trade_offs)}")
+        for name, options in noises.items():
+            group = self.histories(NormalNoise(self.variation, **options), SOME_USERS)
+            trade_offs = (_trade_off(group, _with_h(h)) for h in (5.0, 6.0, 7.0, 8.0, 10.0))
+            rows.append(f"{SOME_USERS} | {name} | {' | '.join(trade_offs)}")
         return Table("Dependent days", "users | noise | h 5 | h 6 | h 7 | h 8 | h 10", rows)
 
     def ordered_days(self) -> Table:
@@ -240,14 +231,8 @@ class Studies:
             means, users_of_days = _means(days), np.array([len(values) for values in days])
             alarm = float(first_alarm(detector(means[:, None], users_of_days), np.arange(1, len(means) + 1))[0])
             levels = f"{means[:7].mean():.3f} | {means[-7:].mean():.3f}"
-            rows.append(f"{name} | all | {levels} | " + (f"day {alarm:.0f}" if np.isfinite(alarm) else "none"))
-            for users in (SOME_USERS, MANY_USERS):
-                group = self.histories(ResampledDays(days, block=len(days)), users)
-                alarms = group.alarms(group.source.draw(np.ones(len(days)), users, self.count, group.seed), detector)
-                median = np.quantile(alarms, 0.5, method="inverted_cdf")
-                half = f", half by day {median:.0f}" if np.isfinite(median) else ""
-                rows.append(f"{name} | {users:,} | {levels} | {_percent(share_within(alarms, YEAR))} %{half}")
-        header = f"days | users | first week | last week | alarm within {len(self.raw)} days"
+            rows.append(f"{name} | {levels} | " + (f"day {alarm:.0f}" if np.isfinite(alarm) else "none"))
+        header = f"days | first week | last week | alarm within {len(self.raw)} days"
         return Table("The mock's days in order", header, rows)
 
     def mock_statistics(self) -> Table:
@@ -275,9 +260,7 @@ class Studies:
         """First alarms without a change, by rule, and delays of drops, for the plot: SOME_USERS mock users per day."""
         group, rules = self.groups[MOCK, SOME_USERS], self.rules(SOME_USERS)
         delays = {f"{CUSUM}, {100 * share:.0f} %": group.detect(detector, share, LATER).delays for share in DROPS}
-        falling = group.falling(DROP, LATER)
-        for name in list(rules)[1:]:
-            delays[f"{name}, 20 %"] = Detection.from_alarms(group.alarms(falling, rules[name]), LATER).delays
+        delays |= {f"{name}, 20 %": group.detect(rules[name], DROP, LATER).delays for name in list(rules)[1:]}
         return {name: group.false_alarms(rule) for name, rule in rules.items()}, delays
 
     @cached_property
@@ -329,9 +312,9 @@ def _false_shares(alarms: Values) -> str:
     return f"{_percent(share_within(alarms, QUARTER))} | {_percent(share_within(alarms, YEAR))}"
 
 
-def _trade_off(group: Histories, rule: DetectionRule, falling: Values) -> str:
-    detection = Detection.from_alarms(group.alarms(falling, rule), LATER)
-    return f"{_percent(share_within(group.false_alarms(rule, QUARTER), QUARTER))}, {_delay(detection)}"
+def _trade_off(group: Histories, rule: DetectionRule) -> str:
+    false_share = share_within(group.false_alarms(rule, QUARTER), QUARTER)
+    return f"{_percent(false_share)}, {_delay(group.detect(rule, DROP, LATER))}"
 
 
 def _detection(detection: Detection) -> str:

@@ -2,4 +2,4 @@
 
 from benchmarks.nightly.command_line import main
 
-raise SystemExit(main())
+main()

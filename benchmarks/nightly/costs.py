@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,7 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import sample_data
 from benchmarks.dask_scoring import local_cluster
+from benchmarks.figures import seconds_of
 from benchmarks.processes import Show
+from benchmarks.sample_data import LENGTH, PAIRS_PER_USER
 from compute.blocks import cores
 from compute.runner import open_block_runner
 from core.database import connect, migrate
@@ -28,16 +29,9 @@ from recommender.models.base import LearnedModel, Recommender
 from recommender.models.popularity import GenrePopularity
 from recommender.models.registry import ChebyshevWithALS
 from recommender.publishing.reasons import with_reasons
-from recommender.publishing.recommendation_lists import (
-    USERS_PER_BLOCK,
-    Scorer,
-    recommend_to_all_users,
-    user_blocks,
-)
+from recommender.publishing.recommendation_lists import USERS_PER_BLOCK, Scorer, recommend_to_all_users, user_blocks
 from recommender.publishing.similar_tracks import similar_tracks
 
-N = sample_data.LENGTH
-_PAIRS_PER_USER = 33
 _SIMILAR = 20
 # Users and tracks of the measured blocks. The time of a block of `chebyshev_als` grows with both.
 SIZES = ((10_000, 20_000), (20_000, 20_000), (20_000, 40_000), (20_000, 80_000), (40_000, 40_000))
@@ -104,40 +98,37 @@ def measure_models(show: Show, rounds: int) -> list[ModelCosts]:
     """
     models: dict[str, list[BlockTime]] = {}
     for users, tracks in SIZES:
-        plays = sample_data.make_plays(users, tracks, _PAIRS_PER_USER * users)
+        plays = sample_data.make_plays(users, tracks, PAIRS_PER_USER * users)
         for model in (_chebyshev_als(plays), _als(plays)):
             show(f"{model.name}, {users:,} users, {tracks:,} tracks")
             models.setdefault(model.name, []).append(_measure_blocks(model, plays, rounds))
     return [ModelCosts.of(name, measured) for name, measured in models.items()]
 
 
-def measure_flow(show: Show, folder: Path, postgres: str, now: datetime, rounds: int) -> FlowCosts:
+def measure_flow(show: Show, folder: Path, postgres: str, rounds: int) -> FlowCosts:
     """Measure the flow's part with the fastest model, and the storing of its recommendations."""
-    plays = sample_data.make_plays(20_000, 10_000, _PAIRS_PER_USER * 20_000)
+    plays = sample_data.make_plays(20_000, 10_000, PAIRS_PER_USER * 20_000)
     model, fallback = ALS(factors=64).fit(plays), GenrePopularity().fit(plays)
-    show("similar tracks")
-    begin = time.process_time()
+    show("similar tracks, then the flow")
+    similar_seconds = seconds_of(lambda: similar_tracks(plays, _SIMILAR), time.process_time)
     similar = similar_tracks(plays, _SIMILAR)
-    similar_seconds = time.process_time() - begin
-    per_block, per_recommendation = [], []
     with local_cluster(folder) as (settings, _), open_block_runner(settings) as runner:
-        for number in range(rounds):
-            show(f"the flow, {number + 1} of {rounds}")
-            begin = time.process_time()
-            lists = recommend_to_all_users(model, fallback, plays, N, exclude_seen=True, runner=runner)
-            frames = list(with_reasons(lists, similar, plays))
-            per_block.append((time.process_time() - begin) / len(frames))
+
+        def score() -> None:
+            lists = recommend_to_all_users(model, fallback, plays, LENGTH, exclude_seen=True, runner=runner)
+            for _ in with_reasons(lists, similar, plays):
+                pass
+
+        flow_seconds = median(seconds_of(score, time.process_time) for _ in range(rounds))
+    show("storing recommendations")
     migrate(postgres)
     rows = sample_data.make_recommendations(len(plays.user_ids), len(plays.track_ids))
     few = sample_data.make_similar_tracks(100, _SIMILAR)
     with connect(postgres) as connection:
-        sample_data.publish(connection, rows, few, now)
-        for number in range(rounds):
-            show(f"storing recommendations, {number + 1} of {rounds}")
-            begin = time.perf_counter()
-            sample_data.publish(connection, rows, few, now)
-            per_recommendation.append((time.perf_counter() - begin) / len(rows))
-    return FlowCosts(median(per_block), median(per_recommendation), similar_seconds / len(plays))
+        sample_data.publish(connection, rows, few)  # warms up
+        store_seconds = median(seconds_of(lambda: sample_data.publish(connection, rows, few)) for _ in range(rounds))
+    per_block = flow_seconds / len(user_blocks(plays))
+    return FlowCosts(per_block, store_seconds / len(rows), similar_seconds / len(plays))
 
 
 def _als(plays: Interactions) -> Recommender:
@@ -165,18 +156,18 @@ def _chebyshev_als(plays: Interactions) -> Recommender:
 
 
 def _measure_blocks(model: Recommender, plays: Interactions, rounds: int) -> BlockTime:
-    scorer = Scorer(model, GenrePopularity().fit(plays), plays.track_ids, np.unique(plays.genres), N, exclude_seen=True)
+    scorer = Scorer(
+        model, GenrePopularity().fit(plays), plays.track_ids, np.unique(plays.genres), LENGTH, exclude_seen=True
+    )
     blocks = user_blocks(plays)
     blocks_at_once = cores()
 
-    def seconds_of(number: int) -> float:
-        begin = time.thread_time()
-        scorer.recommend(blocks[number])
-        return time.thread_time() - begin
+    def score(number: int) -> float:
+        return seconds_of(lambda: scorer.recommend(blocks[number]), time.thread_time)
 
     numbers = [number % len(blocks) for number in range(blocks_at_once * (rounds + 1))]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(blocks_at_once) as pool:
-        seconds = list(pool.map(seconds_of, numbers))[blocks_at_once:]
+        seconds = list(pool.map(score, numbers))[blocks_at_once:]
     state_bytes = len(pickle.dumps(scorer, protocol=5))
     return BlockTime(len(plays.user_ids), len(plays.track_ids), len(plays), tuple(seconds), state_bytes)
 

@@ -18,7 +18,7 @@ from benchmarks.context import BenchmarkContext
 from benchmarks.figures import Measurement
 from benchmarks.ingests import ingest_day
 from benchmarks.processes import run_in_this_process
-from benchmarks.report import MARK, PAGE, BenchmarkReport, write_benchmarks
+from benchmarks.report import PAGE, BenchmarkReport
 from benchmarks.source import BASE_DAY, Sizes, mock_api
 from core.endpoints import LISTEN_HISTORY
 from expectations import listen_history
@@ -34,10 +34,8 @@ SEPARATE = ("fixed-cost", "with-server")  # many processes with a Prefect server
 @pytest.fixture(scope="module")
 def context(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BenchmarkContext]:
     folder = tmp_path_factory.mktemp("benchmarks")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        BenchmarkContext(TINY, (1_000, 3_000), 1, folder, postgres, run_in_this_process, lambda text: None) as tiny,
-    ):
+    tiny = BenchmarkContext(TINY, (1_000, 3_000), 1, folder, postgres, run_in_this_process, lambda text: None)
+    with pytest.MonkeyPatch.context() as patch, tiny.at_exit:
         for name in [name for name in os.environ if name.startswith("THRESHOLD_")]:
             patch.delenv(name)
         patch.setattr("benchmarks.streaming.MODELS", ("ease",))
@@ -68,8 +66,10 @@ def test_about_one_session_in_a_hundred_changes_a_day(measurements: dict[str, Me
 def test_page_has_every_figure_and_the_plots(measurements: dict[str, Measurement], tmp_path: Path) -> None:
     machine = {"Processor": "unknown", "Cores": "2"}
     report = BenchmarkReport(date(2026, 11, 22), TINY, 1, 0.1, machine, measurements)
-    (tmp_path / PAGE).write_text(f"# Title\n\n<!-- {MARK}: begin -->\nold\n<!-- {MARK}: end -->\n\nMethods.\n")
-    page = write_benchmarks(report, tmp_path).read_text()
+    marks = [f"<!-- {PAGE.mark}: {end} -->" for end in ("begin", "end")]
+    (tmp_path / PAGE.name).write_text(f"# Title\n\n{marks[0]}\nold\n{marks[1]}\n\nMethods.\n")
+    report.draw(tmp_path)
+    page = PAGE.write(tmp_path, report.lines()).read_text()
     assert page.startswith("# Title\n")
     assert page.endswith("\n\nMethods.\n")
     assert "old\n" not in page

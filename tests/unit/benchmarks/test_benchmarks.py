@@ -64,7 +64,7 @@ def test_page_of_some_measurements_is_refused(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         read_options(["--only", "fetch", "--write"])
     assert "leave out --only" in capsys.readouterr().err
-    assert read_options(["--growth", "1000,100", "--date", "2026-11-22"]).growth == (100, 1000)
+    assert read_options(["--growth", "1000,100"]).growth == (100, 1000)
 
 
 def test_page_without_marks_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.monitoring.command_line import ROWS_LEFT_OUT, TABLES_LEFT_OUT, read_options, write_simulation
+from benchmarks.monitoring.command_line import TABLES_LEFT_OUT, read_options, write_simulation
 from benchmarks.monitoring.detection import (
     Detection,
     Histories,
     NormalNoise,
-    OverdispersedDays,
     PageHinkley,
     ResampledDays,
     cusum,
@@ -123,12 +122,11 @@ def test_days_of_more_users_vary_less(source: NormalNoise | ResampledDays) -> No
 
 
 def test_overdispersed_days_differ_by_more_than_chance() -> None:
-    drawn = OverdispersedDays(NormalNoise(0.3), 0.04).draw(np.ones(3), 100, 20_000, 13)
+    drawn = NormalNoise(0.3, day_spread=0.04).draw(np.ones(3), 100, 20_000, 13)
     assert drawn.mean(axis=1) == pytest.approx(np.ones(3), abs=0.01)
     assert drawn.std(axis=1) == pytest.approx(np.full(3, 0.05), rel=0.03)
     assert (
-        OverdispersedDays(NormalNoise(0.3), 0.0).draw(np.ones(3), 100, 9, 13)
-        == NormalNoise(0.3).draw(np.ones(3), 100, 9, 13)
+        NormalNoise(0.3, day_spread=0.0).draw(np.ones(3), 100, 9, 13) == NormalNoise(0.3).draw(np.ones(3), 100, 9, 13)
     ).all()
 
 
@@ -252,7 +250,7 @@ def test_page_has_its_figures_between_its_marks_and_the_plot_is_drawn(days: Days
     assert "--histories 10 --write" in text
     for figure in studies.figures:
         row = f"| {figure.name} | {figure.target_text} | {figure.number_text} |"
-        assert (row in text) is not figure.name.startswith(NORMAL)
+        assert row in text
     for table in studies.tables:
         assert (f"### {table.title}" in text) is (table.title not in TABLES_LEFT_OUT)
         assert all(row.count(" | ") == table.header.count(" | ") for row in table.rows)
@@ -261,12 +259,8 @@ def test_page_has_its_figures_between_its_marks_and_the_plot_is_drawn(days: Days
     assert (tmp_path / "images" / "quality-alarms.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_tables_and_rows_that_the_page_leaves_out_exist(studies: Studies) -> None:
-    rows_by_title = {table.title: table.rows for table in studies.tables}
-    assert rows_by_title.keys() >= {*TABLES_LEFT_OUT, *ROWS_LEFT_OUT}
-    for title, beginnings in ROWS_LEFT_OUT.items():
-        for beginning in beginnings:
-            assert any(row.startswith(beginning) for row in rows_by_title[title]), beginning
+def test_tables_that_the_page_leaves_out_exist(studies: Studies) -> None:
+    assert {table.title for table in studies.tables} >= set(TABLES_LEFT_OUT)
 
 
 def test_same_days_give_the_same_figures(days: Days, studies: Studies) -> None:
