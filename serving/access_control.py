@@ -26,6 +26,12 @@ _REALM = 'realm="moovitamix"'
 # The comparison value for an unknown key, so that the check takes as long as for a known key.
 _DUMMY_HASH = bytes(32)
 _MAX_CACHED_KEYS = 10_000
+# What each limit counts, for the client.
+_COUNTED = {
+    "requests": "requests",
+    "feedback": "answers, reactions and impressions",
+    "refusals": "requests without a valid key",
+}
 
 FindApiKey = Callable[[str], Awaitable["StoredApiKey | None"]]
 
@@ -88,10 +94,12 @@ class AccessControl:
         """
         sent_key = _sent_key(request, browser)
         challenge = f"{'Basic' if browser else 'Bearer'} {_REALM}"
-        if sent_key is None:
+        if not sent_key:
             await self.count_refusal(request)
-            explanation = "send it as: Authorization: Bearer <key>" + (", or as a password" if browser else "")
-            raise Problem(MISSING_KEY, explanation, {"WWW-Authenticate": challenge})
+            explanation = MISSING_KEY.detail + (", or as a password" if browser else "")
+            if sent_key is None:
+                raise Problem(MISSING_KEY, explanation, {"WWW-Authenticate": challenge})
+            raise Problem(INVALID_KEY, explanation, {"WWW-Authenticate": _invalid(challenge)})
         return await self.authorize_key(request, sent_key, scope, challenge)
 
     async def authorize_key(self, request: Request, sent_key: str, scope: Scope, challenge: str = "Bearer") -> str:
@@ -102,8 +110,7 @@ class AccessControl:
         is_equal = hmac.compare_digest(api_key.secret_hash if api_key else _DUMMY_HASH, expected_hash)
         if api_key is None or stored_key is None or not is_equal or not stored_key.is_valid(self._clock()):
             await self.count_refusal(request)
-            challenge = f'{challenge}, error="invalid_token"' if challenge.startswith("Bearer") else challenge
-            raise Problem(INVALID_KEY, "unknown, revoked or expired", {"WWW-Authenticate": challenge})
+            raise Problem(INVALID_KEY, headers={"WWW-Authenticate": _invalid(challenge)})
         context_of(request).key_id = api_key.key_id
         if scope not in stored_key.scopes:
             challenge = f'Bearer {_REALM}, error="insufficient_scope", scope="{scope}"'
@@ -117,7 +124,7 @@ class AccessControl:
     async def count_feedback(self, key_id: str, items: int) -> None:
         """Count the further items of a batch, whose first item `authorize` counted. Raises Problem."""
         if items >= self._feedback.amount:
-            raise Problem(INVALID, f"a batch may have at most {self._feedback.amount} items, the limit of a minute")
+            raise Problem(INVALID, f"a batch may have at most {self._feedback.amount:,} items, the limit of a minute")
         if items and not await self._limits.hit(self._feedback, key_id, items):
             raise _too_many(self._feedback, await self._limits.remainder(self._feedback, key_id, items + 1))
 
@@ -155,6 +162,11 @@ class AccessControl:
             raise _too_many(limit, await self._limits.remainder(limit, client))
 
 
+def _invalid(challenge: str) -> str:
+    """The challenge for a key that is not accepted."""
+    return f'{challenge}, error="invalid_token"' if challenge.startswith("Bearer") else challenge
+
+
 def _too_many(limit: RequestLimit, remainder: Remainder) -> Problem:
     """The problem with the time to retry, in the headers of the IETF draft (newer and older form)."""
     seconds = max(1, remainder.seconds)
@@ -166,7 +178,7 @@ def _too_many(limit: RequestLimit, remainder: Remainder) -> Problem:
         "RateLimit-Remaining": str(remainder.requests),
         "RateLimit-Reset": str(seconds),
     }
-    return Problem(TOO_MANY_REQUESTS, f"at most {limit.amount} {limit.name} a minute", headers)
+    return Problem(TOO_MANY_REQUESTS, f"at most {limit.amount:,} {_COUNTED[limit.name]} a minute", headers)
 
 
 def _sent_key(request: Request, browser: bool) -> str | None:

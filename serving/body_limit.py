@@ -43,4 +43,4 @@ class BodyLimitMiddleware:
         await self._app(scope, limited, send)
 
     def _too_large(self) -> Problem:
-        return Problem(BODY_TOO_LARGE, f"at most {self._max_bytes} bytes")
+        return Problem(BODY_TOO_LARGE, f"at most {self._max_bytes:,} bytes")

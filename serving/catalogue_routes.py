@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from serving import problems
-from serving.problems import Problem, not_published
+from serving.error_responses import NOT_MODIFIED, READ_ERRORS, error_responses
+from serving.problems import NOT_PUBLISHED, UNKNOWN_USER, Problem, not_published
 from serving.recommendation_query import EPOCH, CatalogueQuery, HistoryQuery
 from serving.routing import Dependencies, cacheable_response, scoped_route
-from serving.schemas import NOT_MODIFIED, READ_ERRORS, History, NewTracks, PopularTracks, UserId, error_responses
+from serving.schemas import History, NewTracks, PopularTracks, UserId
 
 _DAYS = {"day": 1, "week": 7, "month": 30}
 
@@ -27,7 +27,7 @@ def catalogue_router(dependencies: Dependencies) -> APIRouter:
         "/v1/popular",
         summary="Popular tracks",
         response_model=PopularTracks,
-        responses=NOT_MODIFIED | error_responses(*READ_ERRORS),
+        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, NOT_PUBLISHED),
     )
     async def read_popular_tracks(request: Request, query: Annotated[CatalogueQuery, Query()]) -> Response:
         """The tracks that most users have played in a period, at most 100 of each genre."""
@@ -58,7 +58,7 @@ def catalogue_router(dependencies: Dependencies) -> APIRouter:
         "/v1/users/{user_id}/history",
         summary="Plays of a user",
         response_model=History,
-        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, 404),
+        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, UNKNOWN_USER),
     )
     async def read_history(request: Request, user_id: UserId, query: Annotated[HistoryQuery, Query()]) -> Response:
         """Published plays, newest first, without those of removed tracks. Streamed ones follow with the next batch."""
@@ -66,7 +66,7 @@ def catalogue_router(dependencies: Dependencies) -> APIRouter:
         values = {"user_id": user_id, "n": query.limit, "before": before, "position": position}
         ((is_known, content),) = await database.rows("serving/find_history", values)
         if not is_known:
-            raise Problem(problems.UNKNOWN_USER, "unknown, or removed")
+            raise Problem(UNKNOWN_USER)
         return cacheable_response(request, content.encode())
 
     router = APIRouter()

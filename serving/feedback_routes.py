@@ -10,18 +10,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from core.clock import CLOCK_SKEW
-from serving import problems
-from serving.problems import Problem
+from serving.error_responses import BODY_ERRORS, error_responses
+from serving.problems import UNKNOWN_REFERENCE, Problem
 from serving.request_context import context_of
 from serving.routing import JSON, Dependencies, scoped_route
 from serving.schemas import (
-    BODY_ERRORS,
     BatchReport,
     FeedbackBatch,
     FeedbackRequest,
     ImpressionBatch,
     StoredFeedback,
-    error_responses,
 )
 
 _REFERENCES = ("user_id", "track_id", "publication_id")
@@ -37,7 +35,7 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         response_model=StoredFeedback,
         responses={
             201: {"model": StoredFeedback, "description": "New, and stored."},
-            **error_responses(*BODY_ERRORS),
+            **error_responses(*BODY_ERRORS, UNKNOWN_REFERENCE),
         },
         response_description="Updated: the feedback was stored before.",
     )
@@ -52,7 +50,7 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
             if not is_known
         ]
         if unknown:
-            raise Problem(problems.UNKNOWN_REFERENCE, "errors lists the unknown or removed references", errors=unknown)
+            raise Problem(UNKNOWN_REFERENCE, errors=unknown)
         return Response(stored.encode(), 201 if is_new else 200, media_type=JSON)
 
     @router.post(

@@ -11,7 +11,8 @@ from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
-from serving.schemas import EXAMPLE_TRACK, EXAMPLE_USER, MAX_ID, MIN_ID, FieldError, ProblemDetails
+from serving.field_errors import MAX_ID, MIN_ID
+from serving.schemas import EXAMPLE_TRACK, EXAMPLE_USER, FieldError, ProblemDetails
 
 # Swagger UI (Apache 2.0), version 5.35.0 of the package swagger-ui-dist, unchanged but for the links to source maps.
 _FOLDER = Path(__file__).parent / "swagger_ui"

@@ -15,11 +15,13 @@ from pydantic import (
     StringConstraints,
 )
 
-from serving.schemas import MAX_ID, MIN_ID, Limit, plain_integer
+from serving.field_errors import MAX_ID, MIN_ID
+from serving.schemas import Limit, plain_integer
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_EXCLUDED = 10_000
 DEFAULT_LIMIT = 10
+DEPRECATED_PARAMETERS = frozenset({"n"})
 # The publication, the list, the last rank in it, and the number of tracks shown; then the time of a fresh list, or a
 # hash of the genre.
 _CURSOR = r"^[0-9]{1,18}\.((user|all)\.[0-9]{1,9}\.[0-9]{1,9}|(fresh|genre)\.[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,18})$"
@@ -32,7 +34,11 @@ def _split(value: object) -> object:
 
 
 ExcludedId = Annotated[
-    int, Ge(MIN_ID), Le(MAX_ID), BeforeValidator(plain_integer), Field(json_schema_extra={"format": "int64"})
+    int,
+    Ge(MIN_ID),
+    Le(MAX_ID),
+    BeforeValidator(plain_integer),
+    Field(json_schema_extra={"format": "int64"}, examples=[31]),
 ]
 # Postgres refuses NUL in texts; no name has other control characters.
 Name = Annotated[
@@ -47,7 +53,11 @@ class LimitQuery(BaseModel):
 
     limit: Limit = DEFAULT_LIMIT
     n: Annotated[
-        Limit | None, Field(description="The older name of `limit`.", json_schema_extra={"deprecated": True})
+        Limit | None,
+        Field(
+            description="The older name of `limit`. If both are sent, `limit` counts.",
+            json_schema_extra={"deprecated": True},
+        ),
     ] = None
 
     @property
@@ -94,10 +104,8 @@ class RecommendationQuery(LimitQuery):
         str | None, Field(pattern=_CURSOR, description="`next_cursor` of the previous page, with the same filters.")
     ] = None
     exclude: Annotated[
-        list[ExcludedId] | None,
-        BeforeValidator(_split),
-        MaxLen(MAX_EXCLUDED),
-        Field(description="Track ids to leave out, separated by commas; at most 10,000.", examples=[[31, 44]]),
+        Annotated[list[ExcludedId], MaxLen(MAX_EXCLUDED), BeforeValidator(_split)] | None,
+        Field(description="Track ids to leave out, separated by commas, such as `31,44`; at most 10,000."),
     ] = None
     genre: Annotated[Name | None, Field(description="Only tracks with this genre, in any case.")] = None
     artist: Annotated[Name | None, Field(description="Only tracks of this artist, in any case.")] = None

@@ -47,9 +47,7 @@ class RequestLoggingMiddleware:
         except Exception as error:
             context.why = summarize_defect(error)
             if not status:
-                await problem_response(Problem(DEFECT, "the error was logged"), scope)(
-                    scope, receive, send_and_record_status
-                )
+                await problem_response(Problem(DEFECT), scope)(scope, receive, send_and_record_status)
         finally:
             seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)

@@ -9,18 +9,26 @@ import orjson
 from fastapi import APIRouter, FastAPI, Query, Request
 from starlette.responses import Response
 
-from serving import problems
 from serving.catalogue_routes import catalogue_router
+from serving.error_responses import BODY_ERRORS, KEY_ERRORS, NOT_MODIFIED, READ_ERRORS, error_responses
 from serving.feedback_routes import feedback_router
 from serving.health import Readiness
-from serving.problems import Problem, ProblemType, not_published
+from serving.problems import (
+    DATABASE_UNAVAILABLE,
+    EXPIRED_CURSOR,
+    NOT_PUBLISHED,
+    RETRY_SECONDS_DATABASE_UNAVAILABLE,
+    SESSIONS_UNAVAILABLE,
+    UNKNOWN_TRACK,
+    UNKNOWN_USER,
+    Problem,
+    ProblemType,
+    not_published,
+)
 from serving.query_batching import BatchedQuery, QueryResult
 from serving.recommendation_query import LimitQuery, RecommendationQuery
 from serving.routing import JSON, Dependencies, cacheable_response, scoped_route
 from serving.schemas import (
-    BODY_ERRORS,
-    NOT_MODIFIED,
-    READ_ERRORS,
     HealthReport,
     LivenessReport,
     Recommendations,
@@ -29,11 +37,11 @@ from serving.schemas import (
     SimilarTracks,
     TrackId,
     UserId,
-    error_responses,
 )
 
 _EXPIRED = {
-    "pruned": "the publication of this cursor was deleted; read again without a cursor",
+    "pruned": EXPIRED_CURSOR.detail,
+    "unknown": "the publication of this cursor does not exist; read again without a cursor",
     "changed": "the list of this cursor has changed, because the user has played music since, prefers another genre, or"
     " another publication is live; read again without a cursor, and with exclude for the tracks that are shown already",
 }
@@ -68,7 +76,7 @@ def _reading(dependencies: Dependencies) -> APIRouter:
         "/v1/users/{user_id}/recommendations",
         summary="Recommendations for a user",
         response_model=Recommendations,
-        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, 404, 410),
+        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, NOT_PUBLISHED, UNKNOWN_USER, EXPIRED_CURSOR),
     )
     async def read_recommendations(
         request: Request, user_id: UserId, query: Annotated[RecommendationQuery, Query()]
@@ -82,22 +90,22 @@ def _reading(dependencies: Dependencies) -> APIRouter:
             dependencies.exposure_log.record_failure(user_id)
             raise
         if result.expired is not None and result.live and result.exists:
-            raise Problem(problems.EXPIRED_CURSOR, _EXPIRED[result.expired])
+            raise Problem(EXPIRED_CURSOR, _EXPIRED[result.expired])
         if result.experiment_id is not None:
             dependencies.exposure_log.record(result.experiment_id, user_id, result.is_treatment)
-        return _lookup_response(request, result, problems.UNKNOWN_USER)
+        return _lookup_response(request, result, UNKNOWN_USER)
 
     @similar_router.get(
         "/v1/tracks/{track_id}/similar",
         summary="Similar tracks",
         response_model=SimilarTracks,
-        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, 404),
+        responses=NOT_MODIFIED | error_responses(*READ_ERRORS, NOT_PUBLISHED, UNKNOWN_TRACK),
     )
     async def read_similar_tracks(
         request: Request, track_id: TrackId, query: Annotated[LimitQuery, Query()]
     ) -> Response:
         """Most similar first. Empty if no similar track is known."""
-        return _lookup_response(request, await similar_tracks(track_id, query.count), problems.UNKNOWN_TRACK)
+        return _lookup_response(request, await similar_tracks(track_id, query.count), UNKNOWN_TRACK)
 
     session_router = APIRouter(route_class=scoped_route(access_control, "recommendations:read"), tags=["read"])
 
@@ -105,7 +113,7 @@ def _reading(dependencies: Dependencies) -> APIRouter:
         "/v1/recommendations",
         summary="Recommendations for a session without an account",
         response_model=SessionRecommendations,
-        responses=error_responses(*BODY_ERRORS),
+        responses=error_responses(*BODY_ERRORS, NOT_PUBLISHED, SESSIONS_UNAVAILABLE),
     )
     async def recommend_to_session(session: SessionRequest) -> Response:
         """Tracks in, recommendations of the live model out; nothing is stored. The first request after a start of the
@@ -138,7 +146,7 @@ def _lookup_response(request: Request, result: QueryResult, unknown: ProblemType
         return cacheable_response(request, result.response)
     if not result.live:
         raise not_published()
-    raise Problem(unknown, "unknown, or removed")
+    raise Problem(unknown)
 
 
 def _health(dependencies: Dependencies) -> APIRouter:
@@ -160,10 +168,14 @@ def _health(dependencies: Dependencies) -> APIRouter:
         name="read_readiness",
         summary="Readiness",
         response_model=HealthReport,
-        responses=error_responses(503),
+        responses=error_responses(DATABASE_UNAVAILABLE, NOT_PUBLISHED),
     )
     @router.get(
-        "/health", name="read_health", summary="Health", response_model=HealthReport, responses=error_responses(503)
+        "/health",
+        name="read_health",
+        summary="Health",
+        response_model=HealthReport,
+        responses=error_responses(DATABASE_UNAVAILABLE, NOT_PUBLISHED),
     )
     async def health() -> Response:
         """200 if the database responds and recommendations are published. Otherwise the problem contains the report."""
@@ -190,8 +202,8 @@ def _not_ready(health: Readiness, report: dict[str, Any]) -> Problem:
     """The problem that a request for recommendations would get."""
     if health.database:
         return not_published(report)
-    headers = {"Retry-After": str(problems.RETRY_SECONDS_DATABASE_UNAVAILABLE)}
-    return Problem(problems.DATABASE_UNAVAILABLE, "try again in a moment", headers, extra_members=report)
+    headers = {"Retry-After": str(RETRY_SECONDS_DATABASE_UNAVAILABLE)}
+    return Problem(DATABASE_UNAVAILABLE, headers=headers, extra_members=report)
 
 
 def _metrics(dependencies: Dependencies) -> APIRouter:
@@ -206,7 +218,7 @@ def _metrics(dependencies: Dependencies) -> APIRouter:
                 "content": {"text/plain": {"schema": {"type": "string"}}},
                 "description": "Prometheus's text format.",
             },
-            **error_responses(401, 403, 429, 503),
+            **error_responses(*KEY_ERRORS, DATABASE_UNAVAILABLE),
         },
     )
     async def read_metrics() -> Response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import re
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -22,11 +24,12 @@ from serving.database import Database
 from serving.exposure_log import ExposureLog
 from serving.health import ReadinessCheck
 from serving.metrics import ServingMetrics
-from serving.problems import INVALID, Problem
-from serving.recommendation_query import LimitQuery
+from serving.problems import UNSUPPORTED_BODY, Problem, invalid_request
+from serving.recommendation_query import DEPRECATED_PARAMETERS, LimitQuery
 from serving.session_scorer import SessionScorer
 
 JSON = "application/json"
+_JSON_TYPE = re.compile(rb"\s*application/([^\s/;,]+\+)?json\s*(;|$)", re.IGNORECASE)
 _MAX_FAST_PATH_DIGITS = 18  # any number of 18 digits fits into 64 bits
 _LISTS = frozenset({"exclude"})  # parameters that may be repeated
 
@@ -72,6 +75,7 @@ def scoped_route(
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
             parameters = _parameter_names(self)
+            has_body = self.body_field is not None
 
             async def authorize_and_handle(request: Request) -> Response:
                 try:
@@ -85,7 +89,9 @@ def scoped_route(
                     response: Response = await self.endpoint(request, *arguments)
                     return response
                 if request.scope["query_string"] and self.path.startswith("/v1/"):
-                    _refuse_unknown(request.scope["query_string"], parameters)
+                    _check_query(request.scope["query_string"], parameters)
+                if has_body:
+                    _check_body_headers(request.scope["headers"])
                 return await handle(request)
 
             return authorize_and_handle
@@ -109,19 +115,22 @@ class _FastQueryParser:
         (text,) = request["path_params"].values()
         if not (text.isascii() and text.isdigit() and len(text) <= _MAX_FAST_PATH_DIGITS):
             return None
-        query = self._cached.get(request["query_string"])
-        if query is None:
-            values: dict[str, Any] = {}
-            for name, value in parse_qsl(request["query_string"].decode("latin-1"), keep_blank_values=True):
+        query = self._cached.get(request["query_string"]) or self._parse(request["query_string"])
+        return None if query is None else (int(text), query)
+
+    def _parse(self, query: bytes) -> LimitQuery | None:
+        values: dict[str, Any] = {}
+        try:
+            for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict"):
                 if name in _LISTS:
                     values.setdefault(name, []).append(value)
+                elif name in values:
+                    return None
                 else:
                     values[name] = value
-            try:
-                query = self._query.model_validate(values)
-            except ValidationError:
-                return None
-        return int(text), query
+            return self._query.model_validate(values)
+        except (ValidationError, UnicodeDecodeError):
+            return None
 
 
 def _parameter_names(route: APIRoute) -> list[str]:
@@ -133,13 +142,40 @@ def _parameter_names(route: APIRoute) -> list[str]:
     return names
 
 
-def _refuse_unknown(query: bytes, accepted_names: list[str]) -> None:
-    """Raise Problem for a query parameter that the path does not have. It does not repeat the name, which is input."""
-    if {name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)} <= set(accepted_names):
-        return
-    accepted = f"this path accepts {', '.join(accepted_names)}" if accepted_names else "this path accepts none"
-    errors = [{"field": "query", "message": f"has an unknown parameter; {accepted}"}]
-    raise Problem(INVALID, "errors lists each invalid field", errors=errors)
+def _check_query(query: bytes, accepted_names: list[str]) -> None:
+    """Raise Problem for a parameter that the path does not have, that is sent twice, or that is not UTF-8."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
+    counts = Counter(name for name, _ in pairs)
+    current = ", ".join(name for name in accepted_names if name not in DEPRECATED_PARAMETERS)
+    unknown = f"is not a known parameter; this path accepts {current or 'none'}"
+    messages = {name: unknown for name in counts if name not in accepted_names}
+    messages |= {name: "is given twice" for name in set(accepted_names) - _LISTS if counts[name] > 1}
+    messages |= {name: "must be UTF-8" for name, value in pairs if name in accepted_names and not _is_utf8(value)}
+    if messages:
+        raise invalid_request(
+            [{"type": "value_error", "loc": ("query", name), "msg": message} for name, message in messages.items()]
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether text has no bytes that `surrogateescape` kept."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_body_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise Problem for a body that is not JSON by its Content-Type, or that is compressed."""
+    content_type = b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = content_type or value
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise Problem(UNSUPPORTED_BODY, "send the body without Content-Encoding", {"Accept-Encoding": "identity"})
+    if not _JSON_TYPE.match(content_type):
+        raise Problem(UNSUPPORTED_BODY)
 
 
 def cacheable_response(request: Request, body: bytes) -> Response:

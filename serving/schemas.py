@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 from fastapi import Path
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 from pydantic.config import JsonDict
 
+from serving.field_errors import MAX_ID, MIN_ID
+
 EXAMPLE_USER, EXAMPLE_TRACK = 5, 1
-MIN_ID, MAX_ID = -(2**63), 2**63 - 1
-_INTEGER = re.compile("-?[0-9]{1,19}", re.ASCII)
+_INTEGER = re.compile("-?[0-9]+", re.ASCII)
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE)
 
 
@@ -432,54 +432,3 @@ class ProblemDetails(BaseModel):
             "instance": "urn:uuid:6f0f1e1c-52f2-4c0e-9f6f-0d6f6f4f2b7a",
         }
     )
-
-
-_ERROR_DESCRIPTIONS = {
-    400: "The body cannot be parsed.",
-    401: "The API key is missing or not accepted.",
-    403: "The API key lacks the scope.",
-    404: "Unknown, or removed.",
-    408: "The body was not received in time.",
-    410: "The list of the cursor is not served any more; read again without a cursor.",
-    413: "The body is too large.",
-    422: "A parameter or field is invalid; `errors` names it.",
-    429: "Too many requests; retry after `Retry-After` seconds.",
-    500: "A defect of this service.",
-    503: "The database does not respond, or nothing is published yet; retry after `Retry-After` seconds.",
-}
-_HEADERS = {
-    401: {"WWW-Authenticate": "How to send the API key."},
-    429: {
-        "Retry-After": "Seconds to wait.",
-        "RateLimit-Policy": "The limit: its name, the number of requests, and the window in seconds.",
-        "RateLimit": "The remaining requests, and the seconds until the window resets.",
-    },
-    503: {"Retry-After": "Seconds to wait."},
-}
-
-
-READ_ERRORS = (401, 403, 413, 422, 429, 503)
-BODY_ERRORS = (400, 401, 403, 408, 413, 422, 429, 503)
-
-
-def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of these errors."""
-    return {status: _response(status) for status in (*statuses, 500)}
-
-
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "The content still has the ETag of `If-None-Match`."},
-}
-
-
-def _response(status: int) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    response: dict[str, Any] = {
-        "description": _ERROR_DESCRIPTIONS.get(status, HTTPStatus(status).phrase),
-        "content": content,
-    }
-    if status in _HEADERS:
-        response["headers"] = {
-            name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS[status].items()
-        }
-    return response

@@ -116,4 +116,4 @@ class SessionScorer:
 def _unavailable(reason: str) -> Problem:
     """The problem; only the log has the reason, which may name a file."""
     headers = {"Retry-After": _RETRY_AFTER}
-    return Problem(SESSIONS_UNAVAILABLE, "it is loading, or missing; try again in some seconds", headers, why=reason)
+    return Problem(SESSIONS_UNAVAILABLE, headers=headers, why=reason)

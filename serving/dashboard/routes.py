@@ -9,10 +9,10 @@ from core.errors import DatabaseError
 from core.settings import Settings
 from serving.dashboard.page import HealthPage, content_security_policy
 from serving.dashboard.page_builder import HealthPageBuilder
+from serving.error_responses import KEY_ERRORS, error_responses
 from serving.problems import DATABASE_UNAVAILABLE, RETRY_SECONDS_DATABASE_UNAVAILABLE
 from serving.request_context import context_of
 from serving.routing import Dependencies, scoped_route
-from serving.schemas import error_responses
 
 _PAGE = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
@@ -36,7 +36,7 @@ def add_dashboard(app: FastAPI, dependencies: Dependencies, settings: Settings) 
         responses={
             200: _PAGE | {"description": "The page."},
             503: _PAGE | {"description": "The page without data, because the database does not respond."},
-            **error_responses(401, 403, 429),
+            **error_responses(*KEY_ERRORS),
         },
     )
     async def read_dashboard(request: Request) -> Response:

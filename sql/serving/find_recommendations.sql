@@ -1,5 +1,5 @@
 -- One row per requested user, in the order requested, from one snapshot: whether a publication is live, whether the user
--- is known, the response as JSON text, why the cursor has expired ('pruned' or 'changed'; null if it has not), and the
+-- is known, the response as JSON text, why the cursor has expired ('pruned', 'unknown' or 'changed'; null if not), and the
 -- experiment and variant that the user got. `counts` limits the tracks of each user. `options` is null, or has the filters,
 -- the cursor and `explain` of a request. During an experiment, a hash of the user and the experiment selects the publication.
 -- A user gets the first list that has tracks: their fresh one (if `fresh`), their published one, that of their favourite
@@ -38,7 +38,11 @@ select
     )::text end as response,
     case
         when choice.cursor_publication_id is null then null
-        when served.publication_id is null then 'pruned'
+        when served.publication_id is null and exists (
+            select from ml.publications as publication
+            where publication.publication_id = choice.cursor_publication_id and publication.pruned_at is not null
+        ) then 'pruned'
+        when served.publication_id is null then 'unknown'
         when choice.cursor_list = 'fresh' and list.source is null then 'changed'
         when choice.cursor_list = 'genre' and choice.cursor_version <> known_user.genre_hash then 'changed'
     end as expired,

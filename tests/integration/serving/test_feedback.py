@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.integration.serving.api import NOW, REMOVED_TRACK, REMOVED_USER, Api
 from tests.integration.serving.test_responses import HUGE, PUBLISHED, assert_problem
 
 JSON = {"Content-Type": "application/json"}
+_COMPRESSED = {"Content-Encoding": "gzip"}
 
 
 def test_feedback_is_stored_once_and_the_last_value_counts(world: Api) -> None:
@@ -74,12 +76,15 @@ def test_unknown_references_are_named(world: Api, feedback: dict[str, Any], fiel
         ({"track_id": "1; drop table ml.feedback"}, "body.track_id"),
         ({"track_id": "\0"}, "body.track_id"),
         ({"publication_id": [1]}, "body.publication_id"),
-        ({"sécret \U0001f3b5": 1}, "body"),
-        ({"key_id": "000000000000"}, "body"),
+        ({"not_a_field \U0001f3b5": 1}, "body.not_a_field \U0001f3b5"),
+        ({"key_id": "000000000000"}, "body.key_id"),
+        ({"a" * 99: "sécret"}, "body." + "a" * 50),
+        ({"\ud800": 1}, "body"),
     ],
 )
 def test_invalid_feedback_is_refused(world: Api, feedback: dict[str, Any], field: str) -> None:
-    response = world.send_feedback(**{"user_id": 1, "track_id": 1, "useful": True} | feedback)
+    body = json.dumps({"user_id": 1, "track_id": 1, "useful": True} | feedback)
+    response = world.client.post("/v1/feedback", content=body, headers=JSON)
     problem = assert_problem(response, 422, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == [field]
     assert "drop table" not in response.text
@@ -87,20 +92,54 @@ def test_invalid_feedback_is_refused(world: Api, feedback: dict[str, Any], field
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b'"\xff"', b"\xff\xfe", b'{"user_id":' + HUGE.encode() + b"}", b"[" * 3000]
+    ("body", "reason"),
+    [
+        (b"{", "the body is not JSON: expecting property name enclosed in double quotes at line 1, column 2"),
+        (b'{"user_id": 1,\n "track_id"}', "the body is not JSON: expecting ':' delimiter at line 2, column 12"),
+        (b'{"useful": "a\xff"}', "the body is not valid UTF-8 at byte 13"),
+        (b"\xff\xfe", "the body is not JSON: expecting value at line 1, column 1"),
+        (b"[" * 200_000, "the body is nested too deeply"),
+        (b"9" * 5000, "the body cannot be parsed"),
+    ],
+    ids=["open", "second line", "UTF-8", "UTF-16", "nested", "number"],
 )
-def test_invalid_json_is_refused(world: Api, body: bytes) -> None:
+def test_invalid_json_is_refused_with_its_position(world: Api, body: bytes, reason: str) -> None:
     response = world.client.post("/v1/feedback", content=body, headers=JSON)
-    assert response.status_code in (400, 422)
-    assert response.headers["content-type"] == "application/problem+json"
-    assert "jSON" not in response.text
+    assert assert_problem(response, 400, "bad-request")["detail"] == reason
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "is required"),
+        (b"[]", "must be an object"),
+        (b"null", "is required"),
+        (b'{"user_id":' + HUGE.encode() + b', "track_id": 1, "useful": true}', "must be an integer from -9,223"),
+    ],
+    ids=["empty", "list", "null", "large number"],
+)
+def test_json_that_is_no_feedback_is_refused(world: Api, body: bytes, message: str) -> None:
+    response = world.client.post("/v1/feedback", content=body, headers=JSON)
+    problem = assert_problem(response, 422, "invalid-request")
+    assert problem["errors"][0]["message"].startswith(message)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "*"])
 def test_other_content_types_are_refused(world: Api, kind: str) -> None:
     body = json.dumps({"user_id": 1, "track_id": 1, "useful": True})
-    response = world.client.post("/v1/feedback", content=body, headers={"Content-Type": kind})
-    assert_problem(response, 422, "invalid-request")
+    response = world.client.post("/v1/feedback", content=body, headers={"Content-Type": kind} if kind else {})
+    problem = assert_problem(response, 415, "unsupported-media-type")
+    assert "Content-Type: application/json" in problem["detail"]
+
+
+def test_json_is_accepted_by_its_content_type_and_not_compressed(world: Api) -> None:
+    body = json.dumps({"user_id": 4, "track_id": 1, "useful": True})
+    for kind in ("application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"):
+        headers = {"Content-Type": kind, "Content-Encoding": "identity"}
+        assert world.client.post("/v1/feedback", content=body, headers=headers).status_code in (200, 201)
+    compressed = world.client.post("/v1/feedback", content=gzip.compress(body.encode()), headers=JSON | _COMPRESSED)
+    assert "Content-Encoding" in assert_problem(compressed, 415, "unsupported-media-type")["detail"]
+    assert compressed.headers["accept-encoding"] == "identity"
 
 
 def test_large_bodies_are_refused_by_header_and_by_content(world: Api) -> None:

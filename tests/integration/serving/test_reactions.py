@@ -58,6 +58,22 @@ def test_invalid_batches_are_refused(api: Api, batch: list[Any]) -> None:
     assert_problem(show(api, *batch), 422, "invalid-request")
 
 
+def test_invalid_items_are_named_and_at_most_50_are_listed(api: Api) -> None:
+    faulty = impression()
+    del faulty["rank"]
+    problem = assert_problem(show(api, *[impression()] * 4, faulty | {"place": 1}), 422, "invalid-request")
+    assert problem["errors"] == [
+        {"field": "body.impressions.4.rank", "message": "is required"},
+        {"field": "body.impressions.4.place", "message": "is not a known field"},
+    ]
+    assert problem["detail"] == "errors lists each invalid field"
+    flood = assert_problem(send(api, *[{}] * 1000), 422, "invalid-request")
+    assert len(flood["errors"]) == 50
+    assert flood["detail"] == "errors lists the first 50 of 3,000 invalid fields"
+    too_long = assert_problem(send(api, *[{}] * 1001), 422, "invalid-request")
+    assert too_long["errors"] == [{"field": "body.feedback", "message": "must have at most 1,000 items"}]
+
+
 def test_hidden_track_disappears_at_once_from_every_list(api: Api) -> None:
     path = "/v1/users/5/recommendations"
     cached = api.get(path)

@@ -14,6 +14,7 @@ from core.database import connect
 from tests.integration.serving.api import NOW, REMOVED_TRACK, ROCK_FAN, Api, drop, go_live, serving, stage
 from tests.integration.serving.test_responses import assert_problem, tracks
 
+_ANY_ID = "must be an integer from -9,223,372,036,854,775,808 to 9,223,372,036,854,775,807"
 LISTED = [1, 2, 3, REMOVED_TRACK, 4, 5, 6, 7, 8]
 
 
@@ -64,6 +65,7 @@ def test_10_000_excluded_tracks(api: Api) -> None:
     excluded = [*range(10**18, 10**18 + 9_998), 1, 2]
     # httpx refuses to send so long a URL.
     connection = http.client.HTTPConnection(api.url.removeprefix("http://"))
+    too_many = {"field": "query.exclude", "message": "must have at most 10,000 items"}
     for ids_sent, status in ((excluded, 200), ([*excluded, 3], 422)):
         query = ",".join(map(str, ids_sent))
         connection.request("GET", f"/v1/users/5/recommendations?exclude={query}", headers=dict(api.client.headers))
@@ -73,7 +75,7 @@ def test_10_000_excluded_tracks(api: Api) -> None:
         if status == 200:
             assert [track["track_id"] for track in content["recommendations"]] == [3, 4, 5, 6, 7, 8]
         else:
-            assert content["errors"][0]["field"] == "query.exclude"
+            assert content["errors"] == [too_many]
     connection.close()
 
 
@@ -102,6 +104,9 @@ def test_cursor_of_an_older_publication_continues_it_until_it_is_pruned(api: Api
         )
         expired = read(api, limit=3, cursor=first.json()["next_cursor"])
         assert "deleted" in assert_problem(expired, 410, "expired-cursor")["detail"]
+        for unknown in ("0.user.1.1", "99.user.7.7"):
+            never_published = read(api, limit=3, cursor=unknown)
+            assert "does not exist" in assert_problem(never_published, 410, "expired-cursor")["detail"]
         drop(connection, first.json()["publication_id"])
         assert_problem(read(api, cursor=first.json()["next_cursor"]), 410, "expired-cursor")
 
@@ -136,36 +141,44 @@ def test_cursor_does_not_mix_the_lists_of_two_genres(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "field"),
+    ("query", "field", "message"),
     [
-        ("cursor=7", "query.cursor"),
-        ("cursor=1.user.0.0.1", "query.cursor"),
-        ("cursor=1.genre.0.0", "query.cursor"),
-        ("cursor=1.fresh.0.0", "query.cursor"),
-        ("exclude=1,x", "query.exclude"),
-        ("exclude=9223372036854775808", "query.exclude"),
-        ("genre=", "query.genre"),
-        ("genre=a%00b", "query.genre"),
-        ("artist=" + "a" * 201, "query.artist"),
-        ("new_only=maybe", "query.new_only"),
-        ("limit=51", "query.limit"),
-        ("offset=2", "query"),
+        ("cursor=7", "query.cursor", "must be the next_cursor of an earlier response"),
+        ("cursor=1.user.0.0.1", "query.cursor", "must be the next_cursor of an earlier response"),
+        ("cursor=1.genre.0.0", "query.cursor", "must be the next_cursor of an earlier response"),
+        ("cursor=1.fresh.0.0", "query.cursor", "must be the next_cursor of an earlier response"),
+        ("exclude=1,x", "query.exclude.1", "must be an integer"),
+        ("exclude=9223372036854775808", "query.exclude.0", _ANY_ID),
+        ("genre=", "query.genre", "must have at least 1 character"),
+        ("genre=a%00b", "query.genre", "must have no control characters"),
+        ("artist=" + "a" * 201, "query.artist", "must have at most 200 characters"),
+        ("new_only=maybe", "query.new_only", "must be true or false"),
+        ("limit=51", "query.limit", "must be at most 50"),
+        ("limit=" + "9" * 20, "query.limit", "must be at most 50"),
+        ("limit=1&limit=2", "query.limit", "is given twice"),
+        ("genre=a&genre=b", "query.genre", "is given twice"),
+        ("genre=%FF%FE", "query.genre", "must be UTF-8"),
+        ("offset=2", "query.offset", "is not a known parameter; this path accepts limit, cursor,"),
     ],
 )
-def test_invalid_queries_are_refused(world: Api, query: str, field: str) -> None:
+def test_invalid_queries_are_refused(world: Api, query: str, field: str, message: str) -> None:
     problem = assert_problem(world.get(f"/v1/users/5/recommendations?{query}"), 422, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == [field]
+    assert problem["errors"][0]["message"].startswith(message)
 
 
-def test_unknown_parameters_are_named_by_what_the_path_accepts(world: Api) -> None:
+def test_unknown_parameters_are_named_with_what_the_path_accepts(world: Api) -> None:
     for method, path, accepted in (
-        ("GET", "/v1/users/5/recommendations?page=2", "limit, n, cursor"),
-        ("GET", "/v1/tracks/1/similar?page=2", "limit, n"),
+        ("GET", "/v1/users/5/recommendations?page=2", "limit, cursor, exclude, genre, artist, new_only, explain"),
+        ("GET", "/v1/tracks/1/similar?page=2", "limit"),
         ("POST", "/v1/feedback?page=2", "none"),
     ):
         problem = assert_problem(world.client.request(method, path), 422, "invalid-request")
-        assert accepted in problem["errors"][0]["message"]
-        assert "page" not in problem["errors"][0]["message"]
+        assert problem["errors"] == [
+            {"field": "query.page", "message": f"is not a known parameter; this path accepts {accepted}"}
+        ]
+    undecodable = world.get(f"/v1/popular?{'a' * 99}%FF=1")
+    assert assert_problem(undecodable, 422, "invalid-request")["errors"][0]["field"] == "query." + "a" * 50
 
 
 def test_etag_saves_the_body_until_the_content_changes(api: Api) -> None:

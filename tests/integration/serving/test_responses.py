@@ -117,6 +117,8 @@ def test_invalid_ids_are_refused_and_not_repeated(world: Api, invalid: str) -> N
 def test_invalid_counts_are_refused(world: Api, n: str) -> None:
     problem = assert_problem(world.get(f"/v1/users/5/recommendations?n={n}"), 422, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == ["query.n"]
+    if n.lstrip("-").isdigit():
+        assert problem["errors"][0]["message"] == ("must be at least 1" if int(n) < 1 else "must be at most 50")
 
 
 def test_fast_path_and_full_parsing_give_the_same_response(world: Api) -> None:

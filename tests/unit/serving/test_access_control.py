@@ -200,7 +200,7 @@ def test_feedback_has_its_own_rate_limit() -> None:
             await control.authorize(request(key), "feedback:write")
         with pytest.raises(Problem) as raised:
             await control.authorize(request(key), "feedback:write")
-        assert raised.value.explanation == "at most 2 feedback a minute"
+        assert raised.value.explanation == "at most 2 answers, reactions and impressions a minute"
         for _ in range(20):
             await control.authorize(request(key), READ)
 
