@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from core.clock import clock_of
 from core.settings import Settings
 from serving.access_control import AccessControl, api_key_finder
 from serving.body_limit import BodyLimitMiddleware
 from serving.console.routes import add_console
+from serving.cross_origin import CrossOriginMiddleware
 from serving.dashboard.routes import add_dashboard
 from serving.database import Database
 from serving.exposure_log import ExposureLog
@@ -60,7 +60,7 @@ def create_app(settings: Settings, url: str) -> FastAPI:
 
     app = FastAPI(
         title="MoovitaMix Recommendations",
-        version="1.0.0",
+        version="1.1.0",
         lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
@@ -72,16 +72,10 @@ def create_app(settings: Settings, url: str) -> FastAPI:
     app.add_middleware(HeadRequestMiddleware)
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.serving_max_body_bytes)
     if settings.serving_cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.serving_cors_origins.split(),
-            allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-API-Key"],
-            expose_headers=["ETag", "RateLimit", "RateLimit-Policy", "Retry-After"],
-        )
+        app.add_middleware(CrossOriginMiddleware, origins=settings.serving_cors_origins.split())
     app.add_middleware(RequestLoggingMiddleware, metrics=dependencies.metrics)
     add_routes(app, dependencies)
     add_dashboard(app, dependencies, settings)
     add_console(app, dependencies, settings)
-    add_openapi(app, settings.serving_public_url, f"http://127.0.0.1:{settings.serving_port}")
+    add_openapi(app, settings)
     return app

@@ -20,8 +20,8 @@ _DAYS = {"day": 1, "week": 7, "month": 30}
 def catalogue_router(dependencies: Dependencies) -> APIRouter:
     """Popular and new tracks, and histories."""
     access_control, database = dependencies.access_control, dependencies.database
-    track_router = APIRouter(route_class=scoped_route(access_control, "recommendations:read"), tags=["read"])
-    history_router = APIRouter(route_class=scoped_route(access_control, "history:read"), tags=["read"])
+    track_router = APIRouter(route_class=scoped_route(access_control, "recommendations:read"), tags=["Read"])
+    history_router = APIRouter(route_class=scoped_route(access_control, "history:read"), tags=["Read"])
 
     @track_router.get(
         "/v1/popular",
@@ -30,7 +30,7 @@ def catalogue_router(dependencies: Dependencies) -> APIRouter:
         responses=NOT_MODIFIED | error_responses(*READ_ERRORS, NOT_PUBLISHED),
     )
     async def read_popular_tracks(request: Request, query: Annotated[CatalogueQuery, Query()]) -> Response:
-        """The tracks that most users have played in a period, at most 100 of each genre."""
+        """The tracks that most users played in a period, most users first. There are no further pages."""
         values = {"period": query.period, "genre": query.genre or "", "n": query.limit}
         rows = await database.rows("serving/find_popular_tracks", values)
         if not rows:
@@ -44,7 +44,7 @@ def catalogue_router(dependencies: Dependencies) -> APIRouter:
         responses=NOT_MODIFIED | error_responses(*READ_ERRORS),
     )
     async def read_new_tracks(request: Request, query: Annotated[CatalogueQuery, Query()]) -> Response:
-        """The tracks that the catalogue got in a period, newest first."""
+        """The tracks that were added to the catalogue in a period, newest first. There are no further pages."""
         now = dependencies.clock()
         since = now - timedelta(days=_DAYS[query.period]) if query.period in _DAYS else EPOCH
         name = (
@@ -61,7 +61,9 @@ def catalogue_router(dependencies: Dependencies) -> APIRouter:
         responses=NOT_MODIFIED | error_responses(*READ_ERRORS, UNKNOWN_USER),
     )
     async def read_history(request: Request, user_id: UserId, query: Annotated[HistoryQuery, Query()]) -> Response:
-        """Published plays, newest first, without those of removed tracks. Streamed ones follow with the next batch."""
+        """Published plays, newest first, without plays of removed tracks. A streamed play appears after the next batch
+        is published.
+        """
         before, position = query.before()
         values = {"user_id": user_id, "n": query.limit, "before": before, "position": position}
         ((is_known, content),) = await database.rows("serving/find_history", values)

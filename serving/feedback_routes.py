@@ -27,7 +27,7 @@ _REFERENCES = ("user_id", "track_id", "publication_id")
 
 def feedback_router(dependencies: Dependencies) -> APIRouter:
     """Feedback and impressions."""
-    router = APIRouter(route_class=scoped_route(dependencies.access_control, "feedback:write"), tags=["write"])
+    router = APIRouter(route_class=scoped_route(dependencies.access_control, "feedback:write"), tags=["Write"])
 
     @router.post(
         "/v1/feedback",
@@ -40,7 +40,9 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         response_description="Updated: the feedback was stored before.",
     )
     async def give_feedback(feedback: FeedbackRequest, request: Request) -> Response:
-        """One value per user, track, publication and API key. The same value changes nothing; another replaces it."""
+        """Stores one value for each combination of user, track, publication and API key. Sending the same value again
+        changes nothing. Sending the other value replaces it.
+        """
         parameters = feedback.model_dump() | {"key_id": context_of(request.scope).key_id, "now": dependencies.clock()}
         (row,) = await dependencies.database.rows("serving/record_feedback", parameters)
         *exists, is_new, stored = row
@@ -60,8 +62,14 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         responses=error_responses(*BODY_ERRORS),
     )
     async def give_feedback_batch(batch: FeedbackBatch, request: Request) -> Response:
-        """One value per user, track, publication, API key and kind; of `useful` and `not_useful` the last counts.
-        Repeating is safe. A hidden track disappears from the next response.
+        """Stores each kind once for a user, track, publication and API key. `useful` and `not_useful` replace each
+        other. You may send a batch again.
+
+        `hide` is final: the API cannot undo it. The track leaves the recommendations of the user at once. It stays in
+        similar, popular and new tracks, and in recommendations for sessions.
+
+        A malformed item refuses the whole batch with 422, and nothing is stored. An item with an unknown id is rejected
+        alone: `rejected` names it, and the other items are stored.
         """
         key_id = context_of(request.scope).key_id or ""
         await dependencies.access_control.count_feedback(key_id, len(batch.feedback) - 1)
@@ -83,8 +91,12 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         responses=error_responses(*BODY_ERRORS),
     )
     async def report_impressions(batch: ImpressionBatch, request: Request) -> Response:
-        """One row per user, publication, track and time. Repeating it is safe. A track that the publication did not
-        recommend to the user is stored, and marked as not recommended.
+        """Stores one impression for each combination of user, publication, track and time. You may send a batch again.
+        If the publication did not recommend the track to the user, the impression is marked as not recommended.
+
+        A malformed item refuses the whole batch with 422, and nothing is stored. An item with an unknown id, or with a
+        time more than about 5 minutes ahead of the API's clock, is rejected alone: `rejected` names it, and the other
+        items are stored.
         """
         key_id, now = context_of(request.scope).key_id or "", dependencies.clock()
         await dependencies.access_control.count_feedback(key_id, len(batch.impressions) - 1)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from core.settings import Settings
+from serving.api_guide import api_guide
 from serving.field_errors import MAX_ID, MIN_ID
 from serving.schemas import EXAMPLE_TRACK, EXAMPLE_USER, FieldError, ProblemDetails
 
@@ -23,16 +27,12 @@ _MEDIA_TYPES = {
     "swagger-ui.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",
 }
+_LINE_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
 _REFERENCES = "#/components/schemas/{model}"
-_ABOUT = """Recommendations for users, similar tracks, and feedback.
-
-Send an API key with every request: `Authorization: Bearer <key>`, or `X-API-Key: <key>`.
-Errors are problem details (RFC 9457). Distinguish them by `type`.
-"""
 _TAGS = {
-    "read": "Recommendations and other lists of tracks.",
-    "write": "What clients send back.",
-    "health": "Whether the service works, and how well.",
+    "Read": "Recommendations and other lists of tracks.",
+    "Write": "What clients send back.",
+    "Health": "Whether the service works, and how well.",
 }
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer mm_..."},
@@ -54,16 +54,15 @@ _PAGE_HEADERS = {
 }
 
 
-def add_openapi(app: FastAPI, public_url: str, local_url: str) -> None:
+def add_openapi(app: FastAPI, settings: Settings) -> None:
     """Add the OpenAPI specification, generated once, and the page that shows it.
 
-    `public_url` is the address of the API for clients. If it is empty, the page sends requests to its own address, and
-    the commands name `local_url`.
+    The page sends requests to its own address. The commands name SERVING_PUBLIC_URL, or else this machine.
     """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _specification(app, public_url, local_url)
+            app.openapi_schema = _specification(app, settings)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -90,14 +89,14 @@ def _page_file(name: str) -> Response:
     return Response((_FOLDER / name).read_bytes(), headers=_PAGE_HEADERS, media_type=_MEDIA_TYPES[name])
 
 
-def _specification(app: FastAPI, public_url: str, local_url: str) -> dict[str, Any]:
-    url = public_url or local_url
+def _specification(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    url = settings.serving_public_url or f"http://127.0.0.1:{settings.serving_port}"
     specification = get_openapi(
         title=app.title,
         version=app.version,
-        description=_ABOUT,
+        description=api_guide(settings),
         routes=app.routes,
-        license_info={"name": "Proprietary", "identifier": "LicenseRef-Proprietary"},
+        license_info={"name": "Proprietary"},
     )
     components = specification.setdefault("components", {})
     components["securitySchemes"] = _SCHEMES
@@ -105,20 +104,20 @@ def _specification(app: FastAPI, public_url: str, local_url: str) -> dict[str, A
         schema = model.model_json_schema(ref_template=_REFERENCES)
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema
-    own_address = [] if public_url else [{"url": "/", "description": "The address of this page."}]
-    specification["servers"] = [*own_address, {"url": url, "description": "This service."}]
+    specification["servers"] = [
+        {"url": f"{urlsplit(url).path}/", "description": "The address of this page."},
+        {"url": url, "description": "This service."},
+    ]
     specification["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
     for name, path in specification["paths"].items():
         for operation in path.values():
-            _describe_conventions(operation)
+            _describe_operation(operation)
+            for parameter in operation.get("parameters", ()):
+                _describe_parameter(parameter)
+            _describe_etags(operation)
             command = _command(url, name, operation, components["schemas"])
             operation["x-codeSamples"] = [{"lang": "Shell", "label": "curl", "source": command}]
             operation["description"] += f"\n\n```sh\n{command}\n```"
-            if "x-scope" in operation:
-                schemes = ["bearer", "header", *(["basic"] if "x-browser" in operation else [])]
-                operation["security"] = [{name: []} for name in schemes]
-            else:
-                operation["security"] = []
     _write_bounds_as_integers(specification)
     return specification
 
@@ -132,23 +131,46 @@ def _write_bounds_as_integers(node: Any) -> None:
         _write_bounds_as_integers(child)
 
 
-def _describe_conventions(operation: dict[str, Any]) -> None:
-    """Document lists as comma-separated, and ETags where 304 is possible."""
-    for parameter in operation.get("parameters", ()):
-        if any(part.get("type") == "array" for part in (parameter["schema"], *parameter["schema"].get("anyOf", ()))):
-            parameter |= {"style": "form", "explode": False}
-    if "304" in operation["responses"]:
-        tag = {"description": "Send it as If-None-Match.", "schema": {"type": "string"}}
-        for status in ("200", "304"):
-            operation["responses"][status]["headers"] = {"ETag": tag}
-        operation["parameters"].append(
-            {
-                "name": "If-None-Match",
-                "in": "header",
-                "description": "ETags of earlier responses. 304 if the content has not changed since.",
-                "schema": {"type": "string"},
-            }
-        )
+def _describe_operation(operation: dict[str, Any]) -> None:
+    """Join the lines of the description, and add the scope and how to send the API key."""
+    text = _LINE_BREAK.sub(" ", operation["description"])
+    if "x-scope" not in operation:
+        operation["description"], operation["security"] = f"{text}\n\nNeeds no API key.", []
+        return
+    operation["description"] = f"{text}\n\nNeeds the scope `{operation['x-scope']}`."
+    schemes = ["bearer", "header", *(["basic"] if "x-browser" in operation else [])]
+    operation["security"] = [{name: []} for name in schemes]
+
+
+def _describe_parameter(parameter: dict[str, Any]) -> None:
+    """Write what Swagger UI shows: examples of ids and deprecation at the parameter, and lists as comma-separated."""
+    schema = parameter["schema"]
+    if parameter["in"] == "query":  # a query has no null
+        options = [option for option in schema.pop("anyOf", ()) if option["type"] != "null"]
+        schema = parameter["schema"] = {**(options[0] if options else {}), **schema}
+    elif "examples" in schema:
+        parameter["example"] = schema["examples"][0]
+    if schema.get("deprecated"):
+        parameter["deprecated"] = True
+    if schema.get("type") == "array":
+        parameter |= {"style": "form", "explode": False}
+
+
+def _describe_etags(operation: dict[str, Any]) -> None:
+    """Document the ETag of a list where 304 is possible."""
+    if "304" not in operation["responses"]:
+        return
+    tag = {"description": "Send it as If-None-Match, with its quotes.", "schema": {"type": "string"}}
+    for status in ("200", "304"):
+        operation["responses"][status]["headers"] = {"ETag": tag}
+    operation["parameters"].append(
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "ETags of earlier responses, with their quotes. 304 if the content has not changed since.",
+            "schema": {"type": "string"},
+        }
+    )
 
 
 def _command(url: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:

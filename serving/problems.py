@@ -51,7 +51,7 @@ BAD_REQUEST = ProblemType(
     HTTPStatus.BAD_REQUEST,
     "The request cannot be read",
     "the body is not JSON: expecting value at line 1, column 13",
-    "correct the body at the position that `detail` names",
+    "correct what `detail` names",
 )
 MISSING_KEY = ProblemType(
     "no-key",

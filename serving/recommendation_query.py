@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from serving.field_errors import MAX_ID, MIN_ID
-from serving.schemas import Limit, plain_integer
+from serving.schemas import MAX_LIMIT, Limit, plain_integer
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_EXCLUDED = 10_000
@@ -84,7 +84,7 @@ class HistoryQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: Limit = DEFAULT_LIMIT
+    limit: Annotated[Limit, Field(description=f"The maximum number of plays, from 1 to {MAX_LIMIT}.")] = DEFAULT_LIMIT
     cursor: Annotated[
         str | None, Field(pattern=r"^[0-9]{1,16}\.[0-9]{1,9}$", description="`next_cursor` of the previous page.")
     ] = None

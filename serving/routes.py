@@ -62,10 +62,10 @@ def add_routes(app: FastAPI, dependencies: Dependencies) -> None:
 def _reading(dependencies: Dependencies) -> APIRouter:
     access_control = dependencies.access_control
     list_router = APIRouter(
-        route_class=scoped_route(access_control, "recommendations:read", fast_path=RecommendationQuery), tags=["read"]
+        route_class=scoped_route(access_control, "recommendations:read", fast_path=RecommendationQuery), tags=["Read"]
     )
     similar_router = APIRouter(
-        route_class=scoped_route(access_control, "recommendations:read", fast_path=LimitQuery), tags=["read"]
+        route_class=scoped_route(access_control, "recommendations:read", fast_path=LimitQuery), tags=["Read"]
     )
     recommendations = BatchedQuery(
         dependencies.database, "serving/find_recommendations", {"fresh": dependencies.serves_fresh}
@@ -81,8 +81,17 @@ def _reading(dependencies: Dependencies) -> APIRouter:
     async def read_recommendations(
         request: Request, user_id: UserId, query: Annotated[RecommendationQuery, Query()]
     ) -> Response:
-        """Best first, without removed and hidden tracks. Without filters, `fallback` is true if the user has no
-        recommendations of their own. Filters choose from the list of the user, and may leave nothing.
+        """Tracks for a user, best first, without removed and hidden tracks. A user without recommendations of their own
+        gets popular tracks, and `fallback` is true.
+
+        A list has at most `RECOMMENDATIONS_PER_USER` tracks (50 by default). Filters choose from these tracks, so a
+        response can be empty.
+
+        All pages of a cursor stay on the list with which the first page began. The cursor of a list that follows the
+        plays of the user expires with each new play. After 410, read again without `cursor`, and with `exclude` for the
+        tracks that your page shows.
+
+        With `explain=true`, the reason of a track can be null. With a popularity model it often is.
         """
         try:
             result = await recommendations(user_id, query.count, query.options())
@@ -107,7 +116,7 @@ def _reading(dependencies: Dependencies) -> APIRouter:
         """Most similar first. Empty if no similar track is known."""
         return _lookup_response(request, await similar_tracks(track_id, query.count), UNKNOWN_TRACK)
 
-    session_router = APIRouter(route_class=scoped_route(access_control, "recommendations:read"), tags=["read"])
+    session_router = APIRouter(route_class=scoped_route(access_control, "recommendations:read"), tags=["Read"])
 
     @session_router.post(
         "/v1/recommendations",
@@ -116,8 +125,8 @@ def _reading(dependencies: Dependencies) -> APIRouter:
         responses=error_responses(*BODY_ERRORS, NOT_PUBLISHED, SESSIONS_UNAVAILABLE),
     )
     async def recommend_to_session(session: SessionRequest) -> Response:
-        """Tracks in, recommendations of the live model out; nothing is stored. The first request after a start of the
-        API is 503 until the model is loaded.
+        """Recommends tracks to a session from the tracks that it has played. The API stores nothing. After the API
+        starts, the first requests get 503 `model-away` until the model is loaded.
         """
         count = session.limit + _SPARE_TRACKS
         scored = await dependencies.session_scorer.recommend(session.tracks, session.exclude, count)
@@ -150,7 +159,7 @@ def _lookup_response(request: Request, result: QueryResult, unknown: ProblemType
 
 
 def _health(dependencies: Dependencies) -> APIRouter:
-    router = APIRouter(tags=["health"])
+    router = APIRouter(tags=["Health"])
 
     @router.get(
         "/health/live",
@@ -207,7 +216,7 @@ def _not_ready(health: Readiness, report: dict[str, Any]) -> Problem:
 
 
 def _metrics(dependencies: Dependencies) -> APIRouter:
-    router = APIRouter(route_class=scoped_route(dependencies.access_control, "metrics:read"), tags=["health"])
+    router = APIRouter(route_class=scoped_route(dependencies.access_control, "metrics:read"), tags=["Health"])
 
     @router.get(
         "/metrics",

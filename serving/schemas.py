@@ -34,7 +34,7 @@ Limit = Annotated[
     Ge(1),
     Le(MAX_LIMIT),
     BeforeValidator(plain_integer),
-    Field(description="The maximum number of tracks.", examples=[10]),
+    Field(description=f"The maximum number of tracks, from 1 to {MAX_LIMIT}.", examples=[10]),
 ]
 
 
@@ -106,7 +106,10 @@ class ResponseTrack(_Schema):
 class RecommendedTrack(ResponseTrack):
     """A recommended track. With `explain=true` it has a reason, null if none is known."""
 
-    reason: Reason | None = Field(None, description="With `explain=true` only.")
+    reason: Reason | None = Field(
+        None,
+        description="With `explain=true` only. Null if no reason is known, which is frequent with a popularity model.",
+    )
 
 
 class _Published(_Schema):
@@ -126,7 +129,7 @@ class Recommendations(_Published):
     )
     recommendations: list[RecommendedTrack]
     next_cursor: str | None = Field(
-        description="Send it as `cursor` for the next page; null on the last page. 410 if its list is outdated."
+        description="Send it as `cursor` for the next page. Null on the last page. 410 if its list has changed."
     )
 
     model_config = _with_example(
@@ -151,7 +154,9 @@ class SessionRequest(_Schema):
         description="Track ids; a track that comes twice was played twice.", min_length=1, max_length=200
     )
     exclude: list[BodyId] = Field([], description="Track ids to leave out.", max_length=10_000)
-    limit: _BodyInteger = Field(10, ge=1, le=MAX_LIMIT, description="The maximum number of tracks.")
+    limit: _BodyInteger = Field(
+        10, ge=1, le=MAX_LIMIT, description=f"The maximum number of tracks, from 1 to {MAX_LIMIT}."
+    )
 
     model_config = _with_example({"tracks": [EXAMPLE_TRACK, 2, 3], "limit": 10})
 
@@ -159,8 +164,10 @@ class SessionRequest(_Schema):
 class SessionRecommendations(_Published):
     """Recommendations for a session, best first, without the tracks that it has played."""
 
-    known_tracks: int = Field(description="How many of the played tracks the model knows.")
-    fallback: bool = Field(description="Whether the tracks are those that are popular with all users.")
+    known_tracks: int = Field(description="How many of the played tracks the model knows; 0 with a popularity model.")
+    fallback: bool = Field(
+        description="Whether all tracks are popular tracks, because the model knows none of the played tracks."
+    )
     recommendations: list[ResponseTrack]
 
     model_config = _with_example(
@@ -218,7 +225,7 @@ FeedbackKind = Literal["useful", "not_useful", "like", "dislike", "skip", "compl
 
 
 class FeedbackItem(_Schema):
-    """A reaction of a user to a track. With `hide`, the track is not recommended to the user any more, at once."""
+    """A reaction of a user to a track. `hide` is final: the track is never recommended to the user again."""
 
     user_id: BodyId
     track_id: BodyId
@@ -248,7 +255,7 @@ class Impression(_Schema):
     publication_id: BodyId = Field(description="The publication of the response.")
     track_id: BodyId
     rank: _BodyInteger = Field(ge=1, le=10_000, description="The position at which it was shown, from 1.")
-    shown_at: _BodyTime = Field(description="When it was shown; not in the future.")
+    shown_at: _BodyTime = Field(description="When it was shown; at most about 5 minutes ahead of the API's clock.")
 
 
 class ImpressionBatch(_Schema):
@@ -279,10 +286,12 @@ class RejectedItem(_Schema):
 
 
 class BatchReport(_Schema):
-    """What was stored. Repeating a batch adds no rows; reactions get the new time."""
+    """What was stored. A batch that is sent twice is stored once; its reactions get the time of the last request."""
 
-    accepted: int = Field(description="Items that are stored, now or before.")
-    rejected: list[RejectedItem] = Field(description="Items that name something unknown, or are in the future.")
+    accepted: int = Field(description="How many items are stored, by this request or an earlier one.")
+    rejected: list[RejectedItem] = Field(
+        description="Items that are not stored: an id is unknown, or the time is too far in the future."
+    )
 
     model_config = _with_example(
         {"accepted": 1, "rejected": [{"index": 1, "errors": [{"field": "track_id", "message": "is unknown"}]}]}
@@ -324,7 +333,7 @@ class PopularTracks(_Published):
 
 
 class NewTrack(_Schema):
-    """A track with the time when the catalogue got it."""
+    """A track with the time when it was added to the catalogue."""
 
     track_id: int
     title: str
@@ -416,12 +425,12 @@ class LivenessReport(_Schema):
 class ProblemDetails(BaseModel):
     """An error as problem details (RFC 9457)."""
 
-    type: str = Field(description="The type of the problem, the same for each occurrence.")
+    type: str = Field(description="The type of the problem. The description of the API lists all types.")
     title: str
     status: int
     detail: str
     instance: str = Field(description="This occurrence. The log of the service contains it too.")
-    errors: list[FieldError] | None = Field(None, description="The invalid fields, with 422 only.")
+    errors: list[FieldError] | None = Field(None, description="The invalid fields, at most 50; with 422 only.")
 
     model_config = _with_example(
         {

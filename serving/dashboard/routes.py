@@ -26,7 +26,7 @@ def add_dashboard(app: FastAPI, dependencies: Dependencies, settings: Settings) 
 
     router = APIRouter(
         route_class=scoped_route(dependencies.access_control, "dashboard:read", outage_response=page_without_database),
-        tags=["health"],
+        tags=["Health"],
     )
 
     @router.get(

@@ -220,6 +220,7 @@ def test_other_origins_are_refused_unless_they_are_configured(populated: str, wo
         assert allowed.headers["access-control-allow-origin"] == "https://app.example"
         refused = httpx.options(api.url + path, headers=preflight | {"Origin": "https://evil.example"}, timeout=60)
         assert "access-control-allow-origin" not in refused.headers
+        assert "origin" in assert_problem(refused, 400, "bad-request")["detail"]
         failed = api.get(path, headers={"Origin": "https://app.example"})
         assert failed.headers["access-control-allow-origin"] == "https://app.example"
         assert "etag" in failed.headers["access-control-expose-headers"].lower()

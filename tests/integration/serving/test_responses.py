@@ -173,6 +173,31 @@ def test_unknown_paths_and_methods_are_refused(world: Api, method: str, path: st
     assert ("allow" in response.headers) == (status == 405)
 
 
+def test_examples_of_errors_are_as_sent(world: Api) -> None:
+    paths = world.get("/openapi.json").json()["paths"]
+    user, track, feedback = "/v1/users/{user_id}/recommendations", "/v1/tracks/{track_id}/similar", "/v1/feedback"
+    unknown = {"user_id": 1, "track_id": 404, "useful": True}
+    for path, method, response in (
+        (user, "get", httpx.get(f"{world.url}{user.format(user_id=5)}", timeout=60)),
+        (user, "get", world.get(user.format(user_id=5), headers={"Authorization": f"Bearer {'x' * 9}"})),
+        (user, "get", world.read(404)),
+        (user, "get", world.get(f"{user.format(user_id=5)}?limit=51")),
+        (track, "get", world.get(track.format(track_id=404))),
+        (
+            feedback,
+            "post",
+            world.client.post(feedback, content=b'{"user_id": }', headers={"Content-Type": "application/json"}),
+        ),
+        (feedback, "post", world.client.post(feedback, content=b"{}")),
+        (feedback, "post", world.client.post(feedback, json={"a": "a" * 262_144})),
+        (feedback, "post", world.client.post(feedback, json=unknown)),
+    ):
+        sent = response.json()
+        content = paths[path][method]["responses"][str(response.status_code)]["content"]["application/problem+json"]
+        documented = content["examples"][sent["type"].rpartition(":")[2]]["value"]
+        assert {**documented, "instance": ""} == {**sent, "instance": ""}
+
+
 def test_health_and_metrics(world: Api) -> None:
     assert httpx.get(f"{world.url}/health/live", timeout=60).json() == {"live": True}
     for path in ("/health", "/health/ready"):

@@ -11,6 +11,7 @@ from openapi_spec_validator import validate
 from pydantic import ValidationError
 
 from core.settings import Settings
+from serving import problems
 from serving.app import create_app
 from serving.keys import SCOPES
 from serving.schemas import Impression, SessionRequest
@@ -20,6 +21,9 @@ OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, methods in CONTRACT["paths"].items()
     for method, operation in methods.items()
+}
+RECOMMENDATION_PARAMETERS = {
+    parameter["name"]: parameter for parameter in OPERATIONS["GET /v1/users/{user_id}/recommendations"]["parameters"]
 }
 OPEN = {"GET /health", "GET /health/live", "GET /health/ready"}
 
@@ -48,6 +52,7 @@ def test_each_operation_documents_security_and_errors(name: str) -> None:
     assert (operation["security"] == []) == (name in OPEN)
     if name not in OPEN:
         assert operation["x-scope"] in SCOPES
+        assert f"\n\nNeeds the scope `{operation['x-scope']}`.\n\n" in operation["description"]
         assert {401, 403, 429, 503} <= statuses
         basic = [{"basic": []}] if name == "GET /dashboard" else []
         assert operation["security"] == [{"bearer": []}, {"header": []}, *basic]
@@ -65,6 +70,8 @@ def test_each_operation_documents_security_and_errors(name: str) -> None:
 def test_specification_is_valid_openapi() -> None:
     validate(CONTRACT)
     assert [server["url"] for server in CONTRACT["servers"]] == ["/", "http://127.0.0.1:8080"]
+    assert [tag["name"] for tag in CONTRACT["tags"]] == ["Read", "Write", "Health"]
+    assert CONTRACT["info"]["license"] == {"name": "Proprietary"}  # without a link
     operation_ids = [operation["operationId"] for operation in OPERATIONS.values()]
     assert len(set(operation_ids)) == len(operation_ids)
     assert all(re.fullmatch("[a-z_]+", operation_id) for operation_id in operation_ids)
@@ -86,15 +93,69 @@ def test_schemas_have_examples_and_64_bit_ids() -> None:
     schemas = CONTRACT["components"]["schemas"]
     for name in ("Recommendations", "SimilarTracks", "FeedbackRequest", "ProblemDetails"):
         assert schemas[name]["examples"]
-    parameters = OPERATIONS["GET /v1/users/{user_id}/recommendations"]["parameters"]
-    user_id, limit, exclude = (
-        next(parameter for parameter in parameters if parameter["name"] == name)
-        for name in ("user_id", "limit", "exclude")
-    )
-    assert (exclude["style"], exclude["explode"]) == ("form", False)
+    user_id, limit = (RECOMMENDATION_PARAMETERS[name] for name in ("user_id", "limit"))
     assert (user_id["schema"]["minimum"], user_id["schema"]["maximum"]) == (-(2**63), 2**63 - 1)
     assert (limit["schema"]["minimum"], limit["schema"]["maximum"], limit["schema"]["default"]) == (1, 50, 10)
     assert schemas["FeedbackRequest"]["additionalProperties"] is False
+
+
+def test_page_shows_examples_limits_and_deprecation_of_parameters() -> None:
+    for name, operation in OPERATIONS.items():
+        for parameter in operation.get("parameters", ()):
+            assert ("example" in parameter) == (parameter["in"] == "path"), name
+            assert "anyOf" not in parameter["schema"], "a query has no null"
+    assert RECOMMENDATION_PARAMETERS["n"]["deprecated"] is True
+    assert "deprecated" not in RECOMMENDATION_PARAMETERS["limit"]
+    assert "from 1 to 50" in RECOMMENDATION_PARAMETERS["limit"]["description"]
+    exclude = RECOMMENDATION_PARAMETERS["exclude"]
+    assert (exclude["style"], exclude["explode"]) == ("form", False)
+    assert (exclude["schema"]["type"], exclude["schema"]["maxItems"]) == ("array", 10_000)
+    assert exclude["schema"]["items"]["examples"] == [31]
+
+
+def test_address_of_the_page_precedes_the_public_address() -> None:
+    settings = Settings(_env_file=None, serving_public_url="https://music.example.org/api")  # type: ignore[call-arg]
+    specification = create_app(settings, "postgresql://nowhere").openapi()
+    assert [server["url"] for server in specification["servers"]] == ["/api/", "https://music.example.org/api"]
+
+
+def test_every_problem_type_is_documented_with_its_next_step() -> None:
+    defined = [value for value in vars(problems).values() if isinstance(value, problems.ProblemType)]
+    assert list(problems.PROBLEM_TYPES) == defined
+    for kind in problems.PROBLEM_TYPES:
+        row = f"| {kind.status.value} | `{kind.name}` | {kind.title} | {kind.next_step} |"
+        assert row in CONTRACT["info"]["description"].splitlines()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_error_has_examples_of_its_own_status(name: str) -> None:
+    titles = {kind.type: kind.title for kind in problems.PROBLEM_TYPES}
+    for status, response in OPERATIONS[name]["responses"].items():
+        content = response.get("content", {}).get("application/problem+json")
+        if content is None:
+            continue
+        examples = [example["value"] for example in content["examples"].values()]
+        assert examples
+        for example in examples:
+            assert (example["status"], example["title"]) == (int(status), titles[example["type"]])
+            assert example["detail"]
+            assert ("errors" in example) == (status == "422")
+
+
+def test_description_says_what_a_page_must_know() -> None:
+    guide = CONTRACT["info"]["description"]
+    for text in (
+        "Keys are for servers",
+        "SERVING_CORS_ORIGINS",
+        "`If-None-Match`",
+        "262,144 bytes",
+        "`GET /v1/popular`",
+    ):
+        assert text in guide
+    batch = OPERATIONS["POST /v1/feedback/batch"]["description"]
+    assert "`hide` is final" in batch
+    for description in (batch, OPERATIONS["POST /v1/impressions"]["description"]):
+        assert "A malformed item refuses the whole batch" in description
 
 
 def test_ids_of_bodies_and_parameters_have_exact_bounds() -> None:
