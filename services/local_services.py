@@ -81,7 +81,7 @@ WORKERS = {"worker": WORK_POOL, "worker-models": MODELS_WORK_POOL}
 
 
 def _worker(name: str, pool: str, public_url: str) -> ServiceProcess:
-    # Notifications link to the console at `public_url`. The API itself must not have it: its page asks its own address.
+    # Notifications link to the console at `public_url`. The API does not need it: its page asks its own address.
     return ServiceProcess(
         name,
         (sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from serving.problems import (
@@ -26,10 +27,8 @@ from serving.problems import (
 )
 
 _INSTANCE = "urn:uuid:6f0f1e1c-52f2-4c0e-9f6f-0d6f6f4f2b7a"
-_EXAMPLE_ERRORS = {
-    INVALID: [{"field": "query.limit", "message": "must be at most 50"}],
-    UNKNOWN_REFERENCE: [{"field": "body.track_id", "message": "is unknown"}],
-}
+_UNKNOWN_TRACK = {"field": "body.track_id", "message": "is unknown"}
+_INVALID_LIMIT = {"field": "query.limit", "message": "must be at most 50"}
 _HEADERS = {
     401: {"WWW-Authenticate": "How to send the API key."},
     403: {"WWW-Authenticate": "The scope that the API key lacks."},
@@ -49,13 +48,19 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def error_responses(*types: ProblemType) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of these problem types, and of a defect, each with an example as it is sent."""
-    by_status: dict[int | str, list[ProblemType]] = defaultdict(list)
+def error_responses(
+    *types: ProblemType, invalid: Mapping[str, str] = _INVALID_LIMIT
+) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of these problem types, and of a defect, each with an example as it is sent.
+
+    `invalid` is the field in the example of an invalid request.
+    """
+    errors = {INVALID: (invalid,), UNKNOWN_REFERENCE: (_UNKNOWN_TRACK,)}
+    by_status: dict[int | str, list[Problem]] = defaultdict(list)
     for kind in PROBLEM_TYPES:
         if kind in types or kind is DEFECT:
-            by_status[kind.status.value].append(kind)
-    return {status: _response(status, kinds) for status, kinds in by_status.items()}
+            by_status[kind.status.value].append(Problem(kind, errors=errors.get(kind, ())))
+    return {status: _response(status, problems) for status, problems in by_status.items()}
 
 
 def problem_table() -> str:
@@ -64,10 +69,14 @@ def problem_table() -> str:
     return "\n".join(["| status | end of `type` | meaning | next step |", "|---|---|---|---|", *rows])
 
 
-def _response(status: int | str, kinds: list[ProblemType]) -> dict[str, Any]:
+def _response(status: int | str, problems: list[Problem]) -> dict[str, Any]:
+    kinds = [problem.kind for problem in problems]
     content = {
         "schema": {"$ref": "#/components/schemas/ProblemDetails"},
-        "examples": {kind.name: {"summary": kind.title, "value": _example(kind)} for kind in kinds},
+        "examples": {
+            problem.kind.name: {"summary": problem.kind.title, "value": problem_details(problem, _INSTANCE)}
+            for problem in problems
+        },
     }
     response: dict[str, Any] = {
         "description": " ".join(f"{kind.title} (`{kind.name}`): {kind.next_step}." for kind in kinds),
@@ -78,7 +87,3 @@ def _response(status: int | str, kinds: list[ProblemType]) -> dict[str, Any]:
             name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS[int(status)].items()
         }
     return response
-
-
-def _example(kind: ProblemType) -> dict[str, Any]:
-    return problem_details(Problem(kind, errors=_EXAMPLE_ERRORS.get(kind, ())), _INSTANCE)

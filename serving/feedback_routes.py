@@ -35,7 +35,11 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         response_model=StoredFeedback,
         responses={
             201: {"model": StoredFeedback, "description": "New, and stored."},
-            **error_responses(*BODY_ERRORS, UNKNOWN_REFERENCE),
+            **error_responses(
+                *BODY_ERRORS,
+                UNKNOWN_REFERENCE,
+                invalid={"field": "body.useful", "message": "must be true or false"},
+            ),
         },
         response_description="Updated: the feedback was stored before.",
     )
@@ -59,7 +63,7 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         "/v1/feedback/batch",
         summary="Send feedback of several kinds",
         response_model=BatchReport,
-        responses=error_responses(*BODY_ERRORS),
+        responses=error_responses(*BODY_ERRORS, invalid={"field": "body.feedback.400.kind", "message": "is required"}),
     )
     async def give_feedback_batch(batch: FeedbackBatch, request: Request) -> Response:
         """Stores each kind once for a user, track, publication and API key. `useful` and `not_useful` replace each
@@ -88,7 +92,9 @@ def feedback_router(dependencies: Dependencies) -> APIRouter:
         "/v1/impressions",
         summary="Report which tracks were shown",
         response_model=BatchReport,
-        responses=error_responses(*BODY_ERRORS),
+        responses=error_responses(
+            *BODY_ERRORS, invalid={"field": "body.impressions.400.rank", "message": "is required"}
+        ),
     )
     async def report_impressions(batch: ImpressionBatch, request: Request) -> Response:
         """Stores one impression for each combination of user, publication, track and time. You may send a batch again.

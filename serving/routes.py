@@ -122,7 +122,12 @@ def _reading(dependencies: Dependencies) -> APIRouter:
         "/v1/recommendations",
         summary="Recommendations for a session without an account",
         response_model=SessionRecommendations,
-        responses=error_responses(*BODY_ERRORS, NOT_PUBLISHED, SESSIONS_UNAVAILABLE),
+        responses=error_responses(
+            *BODY_ERRORS,
+            NOT_PUBLISHED,
+            SESSIONS_UNAVAILABLE,
+            invalid={"field": "body.limit", "message": "must be at most 50"},
+        ),
     )
     async def recommend_to_session(session: SessionRequest) -> Response:
         """Recommends tracks to a session from the tracks that it has played. The API stores nothing. After the API

@@ -191,6 +191,7 @@ def test_examples_of_errors_are_as_sent(world: Api) -> None:
         (feedback, "post", world.client.post(feedback, content=b"{}")),
         (feedback, "post", world.client.post(feedback, json={"a": "a" * 262_144})),
         (feedback, "post", world.client.post(feedback, json=unknown)),
+        (feedback, "post", world.client.post(feedback, json=unknown | {"useful": "yes"})),
     ):
         sent = response.json()
         content = paths[path][method]["responses"][str(response.status_code)]["content"]["application/problem+json"]

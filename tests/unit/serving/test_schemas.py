@@ -140,6 +140,8 @@ def test_each_error_has_examples_of_its_own_status(name: str) -> None:
             assert (example["status"], example["title"]) == (int(status), titles[example["type"]])
             assert example["detail"]
             assert ("errors" in example) == (status == "422")
+            part = "body" if name.startswith("POST") else "query"
+            assert all(error["field"].startswith(f"{part}.") for error in example.get("errors", ()))
 
 
 def test_description_says_what_a_page_must_know() -> None:
