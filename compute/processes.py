@@ -1,4 +1,4 @@
-"""Functions that scheduler and worker share: addresses, TLS, and the end by a signal."""
+"""Functions that scheduler and worker share: addresses, TLS, and stopping at a signal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Security
 
 from core.errors import SettingsError
-from core.proxies import is_loopback
+from core.proxies import is_loopback, is_unspecified
 from core.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -23,13 +23,14 @@ def add_address_options(parser: argparse.ArgumentParser, *, port: int) -> None:
     parser.add_argument("--host", default=LOOPBACK, help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=port, help="port; 0 chooses a free port (default: %(default)s)")
     parser.add_argument(
-        "--contact-address", help="address for other processes, as tls://host:port; default: where it listens"
+        "--contact-address",
+        help="address for other processes, as tls://host:port; default: the address that it listens on",
     )
 
 
 def refuse_open_port(settings: Settings, host: str) -> None:
     """Raises SettingsError when other machines could connect without TLS: every client can execute code."""
-    if settings.dask_tls_ca_file is None and (host in ("", "0.0.0.0", "::") or not is_loopback(host)):  # noqa: S104, refused here
+    if settings.dask_tls_ca_file is None and (is_unspecified(host) or not is_loopback(host)):
         raise SettingsError(
             f"--host {host} lets other machines connect without TLS, and every client can execute code; set "
             "DASK_TLS_CA_FILE, DASK_TLS_CERTIFICATE_FILE and DASK_TLS_KEY_FILE"
@@ -42,7 +43,7 @@ def protocol_of(settings: Settings) -> str:
 
 
 def security_of(settings: Settings) -> Security:
-    """The certificates of the settings, for all roles."""
+    """The TLS configuration of the settings, for scheduler, worker and client."""
     return Security(**tls_arguments(settings))
 
 
@@ -65,7 +66,7 @@ async def run_until_signal(server: Any) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    waiting = [asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(server.finished())]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
+    tasks = [asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(server.finished())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
         task.cancel()

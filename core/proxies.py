@@ -1,4 +1,4 @@
-"""HTTP proxies of a corporate network. Requests to this machine use none.
+"""HTTP proxies of a corporate network. Requests to this machine use no proxy.
 
 The variables are HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case. Each HTTP client reads them
 in its own way. `httpx`, which Prefect uses, fails for all hosts if it cannot parse one proxy or one entry of NO_PROXY.
@@ -59,7 +59,7 @@ class Proxy:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine. The name is not resolved."""
+    """Whether a request to a host name or address reaches this machine. The name is not resolved."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -70,6 +70,14 @@ def is_loopback(host: str) -> bool:
     with suppress(OSError):  # other ways to write 127.0.0.1, such as 127.1
         return re.fullmatch(r"[0-9a-fx.]+", name) is not None and socket.inet_aton(name)[0] == 127
     return False
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether a server with this host listens on all addresses of its machine, as with 0.0.0.0 or ::."""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host.strip("[]"))
+        return bool((getattr(address, "ipv4_mapped", None) or address).is_unspecified)
+    return not host
 
 
 def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
