@@ -26,15 +26,16 @@ from streaming.broker_binary import BrokerFailed, broker_binary
 
 HOST = "127.0.0.1"
 _SECONDS_TO_START = 20.0
+_SECONDS_TO_CREATE = 10.0
 _PARTITIONS = 4
 _C_LIBRARY = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
 def start_broker(port: int) -> subprocess.Popen[bytes]:
-    """Start a broker on 127.0.0.1, and wait until it answers. Raises BrokerFailed.
+    """Start a broker on 127.0.0.1, and wait until it answers. On Linux, it ends with the thread that called this.
 
-    On Linux the broker ends with the thread that calls this.
+    Raises BrokerFailed if this machine has no broker, the port cannot be used, or the broker does not answer in time.
     """
     try:
         refuse_port_in_use(HOST, port)
@@ -51,13 +52,13 @@ def start_broker(port: int) -> subprocess.Popen[bytes]:
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # The broker reads settings from variables with common names, such as CLUSTER_ID: it gets none of them.
+        # The broker reads settings from variables with common names, such as CLUSTER_ID, so it gets only these.
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         env={name: os.environ[name] for name in ("PATH", SERVICES_MARK) if name in os.environ},
     )
-    until = time.monotonic() + _SECONDS_TO_START
+    deadline = time.monotonic() + _SECONDS_TO_START
     while not _answers(port):
-        if process.poll() is not None or time.monotonic() > until:
+        if process.poll() is not None or time.monotonic() > deadline:
             _end(process)
             raise BrokerFailed(f"the local Kafka broker does not start on port {port}")
         time.sleep(0.02)
@@ -74,10 +75,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def create_topic(port: int, topic: str, partitions: int = _PARTITIONS) -> None:
-    """Create the topic. Raises BrokerFailed."""
+    """Create the topic. Raises BrokerFailed if the broker refuses it or does not answer in time."""
     admin = AdminClient({"bootstrap.servers": f"{HOST}:{port}"})
+    new_topic = NewTopic(topic, num_partitions=partitions, replication_factor=1)
     try:
-        admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])[topic].result(10)
+        admin.create_topics([new_topic])[topic].result(_SECONDS_TO_CREATE)
+    except TimeoutError as error:
+        raise BrokerFailed(
+            f"the local Kafka broker does not create {topic} within {_SECONDS_TO_CREATE:g} s; start it again"
+        ) from error
     except KafkaException as error:
         raise BrokerFailed(f"the local Kafka broker does not create {topic}: {error.args[0].str()}") from error
 
