@@ -21,13 +21,17 @@ class FileLock:
     descriptor: int
 
     def release(self) -> None:
-        """Release the lock. Raises OSError when it was released before."""
-        os.close(self.descriptor)
+        """Release the lock. Raises OSError if it is released already."""
+        # The system reuses the number of a closed descriptor, and a second release must not close another file.
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.release()
 
 

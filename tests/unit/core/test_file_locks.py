@@ -44,6 +44,15 @@ def test_a_folder_can_be_locked(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_second_release_closes_no_other_file(tmp_path: Path) -> None:
+    lock = exclusive_lock(tmp_path)
+    lock.release()
+    with (tmp_path / "another").open("w") as other_file:  # the system reuses the descriptor
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            lock.release()
+        other_file.write("a line")
+
+
 @pytest.mark.parametrize("limit", [{}, {"wait_seconds": 60}])
 def test_a_lock_is_waited_for(tmp_path: Path, limit: dict[str, float]) -> None:
     lock, acquired = exclusive_lock(tmp_path), []
