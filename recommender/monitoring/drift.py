@@ -37,10 +37,11 @@ class CusumSettings:
 
 @dataclass(frozen=True, eq=False)
 class CusumResult:
-    """The result of one value, per history.
+    """The result of adding one value to each history. Every array has the shape (histories,).
 
-    `deviation` is the distance from the `baseline` in standard deviations, `statistic` the cumulative fall. Both are
-    NaN or 0 while the baseline is unknown.
+    `baseline` is the mean of the earlier values; NaN for the first value. `deviation` is the distance from it in
+    standard deviations; NaN for the first two values. `statistic` is the cumulative fall in standard deviations; 0
+    during the warm-up. `alarm` is true if the statistic is above `h`.
     """
 
     baseline: Values
@@ -55,11 +56,11 @@ class SelfStartingCusum:
     Let x be a value of weight w, after n values with total weight W and weighted mean m. Its deviation is
     u = Phi^-1(T_{n-1}((x - m) / (s sqrt(1/w + 1/W)))) with s^2 = sum of w_i (x_i - m)^2 / (n - 1). Without a change, u
     is standard normal for means of w draws, whatever the true mean and spread. The statistic is C = max(0, C - u - k);
-    above h it is an alarm. Values beyond 4 deviations are clipped, in u and in the baseline.
+    a value above h is an alarm. Values beyond 4 deviations are clipped, in u and in the baseline.
     """
 
-    def __init__(self, rule: CusumSettings, histories: int = 1) -> None:
-        self.rule = rule
+    def __init__(self, settings: CusumSettings, histories: int = 1) -> None:
+        self.settings = settings
         self._count = 0
         self._weight = 0.0
         self._mean = np.zeros(histories)
@@ -67,16 +68,21 @@ class SelfStartingCusum:
         self._statistic = np.zeros(histories)
 
     def add(self, values: ArrayLike, weight: float = 1.0) -> CusumResult:
-        """Add the next value of each history, a mean of `weight` draws. Raises ValueError for a non-finite value."""
+        """Add the next value of each history, a mean of `weight` draws. `values` has the shape (histories,).
+
+        Raises ValueError if a value is not finite, or if the weight is not positive and finite.
+        """
         new_values = np.atleast_1d(np.asarray(values, np.float64))
-        if not np.isfinite(new_values).all() or not 0 < weight < np.inf:
-            raise ValueError("a value or its weight is not a finite number")
+        if not np.isfinite(new_values).all():
+            raise ValueError("a value is not a finite number")
+        if not 0 < weight < np.inf:
+            raise ValueError(f"the weight must be positive and finite, not {weight}")
         baseline = self._mean.copy() if self._count else np.full(len(new_values), np.nan)
         deviation, clipped = self._compare(new_values, weight)
-        if self._count >= self.rule.warm_up:
-            self._statistic = np.maximum(0.0, self._statistic - deviation - self.rule.k)
+        if self._count >= self.settings.warm_up:
+            self._statistic = np.maximum(0.0, self._statistic - deviation - self.settings.k)
         self._update_baseline(clipped, weight)
-        return CusumResult(baseline, deviation, self._statistic.copy(), self._statistic > self.rule.h)
+        return CusumResult(baseline, deviation, self._statistic.copy(), self._statistic > self.settings.h)
 
     def reset_statistic(self) -> None:
         """Set the statistic to zero; keep the baseline."""
@@ -87,11 +93,11 @@ class SelfStartingCusum:
         if self._count < 2:
             return np.full(len(values), np.nan), values
         spread = np.sqrt(self._squares / (self._count - 1) * (1 / weight + 1 / self._weight))
-        is_constant = np.isclose(values, self._mean, rtol=1e-12, atol=1e-12)
+        equals_mean = np.isclose(values, self._mean, rtol=1e-12, atol=1e-12)
         difference = values - self._mean
         with np.errstate(divide="ignore", invalid="ignore"):
-            scaled = np.where(is_constant, 0.0, difference / spread)  # infinite without spread
-        # Use the lower tail of both signs, which is numerically exact.
+            scaled = np.where(equals_mean, 0.0, difference / spread)  # infinite if the spread is 0
+        # Use the lower tail for both signs: it is numerically exact, the upper tail is not.
         tail = stdtr(self._count - 1, -np.abs(scaled))
         deviation = np.clip(np.sign(scaled) * -ndtri(tail), -_MAX_DEVIATION, _MAX_DEVIATION)
         max_difference = -spread * _student_quantile(-_MAX_DEVIATION, self._count - 1)
@@ -106,6 +112,6 @@ class SelfStartingCusum:
         self._squares = self._squares + weight * step * (values - self._mean)
 
 
-def _student_quantile(deviation: float, freedom: int) -> float:
+def _student_quantile(deviation: float, degrees_of_freedom: int) -> float:
     """The quantile of Student's t with the same tail probability as a deviation of the normal distribution."""
-    return float(stdtrit(freedom, ndtr(deviation)))
+    return float(stdtrit(degrees_of_freedom, ndtr(deviation)))

@@ -79,6 +79,12 @@ def test_non_finite_value_is_refused(value: float) -> None:
         SelfStartingCusum(CusumSettings()).add(value)
 
 
+@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
+def test_invalid_weight_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match="the weight must be positive and finite"):
+        SelfStartingCusum(CusumSettings()).add(0.5, weight)
+
+
 def test_value_of_many_draws_has_less_spread() -> None:
     # 1 (one draw) and 4 (two draws) have the mean 3, and one draw has the spread sqrt(1 * 4 + 2 * 1) = sqrt(6).
     cusum = SelfStartingCusum(CusumSettings(k=0.5, h=1, warm_up=3))
