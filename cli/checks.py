@@ -1,7 +1,7 @@
-"""The checks of `moovitamix doctor`. Each looks at one part of the installation and changes nothing, except that it
-writes and deletes a file in each object store.
+"""The checks of `moovitamix doctor`. Each checks one part of the installation.
 
-A stopped embedded Postgres is started for its check, and stopped after it.
+The checks change nothing, with two exceptions: they write and delete a file in each object store, and they start a
+stopped embedded Postgres for its check and stop it afterwards.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Check:
 
 
 def all_checks() -> Iterator[Check]:
-    """Check every part; if the settings are not usable, only the settings."""
+    """Check every part. If the settings are not usable, check only the settings."""
     try:
         services = load_local_services()
         load_thresholds()
@@ -69,8 +69,8 @@ def check_object_stores(settings: Settings) -> Iterator[Check]:
     """Each object store stores, lists, returns and deletes a file."""
     if not object_stores(settings):
         yield Check("object stores", "skipped", "raw pages, models, backups and Data Docs are in DATA_DIR")
-    impatient = settings.model_copy(update={"give_up_after_seconds": _SECONDS})
-    for setting, store in object_stores(impatient).items():
+    quick_settings = settings.model_copy(update={"give_up_after_seconds": _SECONDS})
+    for setting, store in object_stores(quick_settings).items():
         name, content = f"doctor/{uuid4().hex}", b"written by moovitamix doctor"
         try:
             store.write(name, content)
@@ -90,39 +90,39 @@ def check_object_stores(settings: Settings) -> Iterator[Check]:
 def check_ports(services: LocalServices, processes: list[SupervisedProcess]) -> Iterator[Check]:
     """While `make up` runs, each port answers. Otherwise each port is free. No two settings share a port."""
     states = {process.name: process.state for process in processes}
-    users: dict[int, str] = {}
+    settings_by_port: dict[int, str] = {}
     for process in services.processes():
         if process.port is None or process.setting is None:
             continue
         name, port = f"port {process.port}", process.port
         restart = f"read {services.layout.log(process.name)}, then run `moovitamix down` and `moovitamix up`"
-        other_fix = f"stop what uses the port, or set {process.setting} in .env to another one"
-        if port in users:
-            detail = f"{users[port]} and {process.setting} are both {port}"
+        change_port = f"stop the program that uses the port, or set {process.setting} in .env to another port"
+        if port in settings_by_port:
+            detail = f"{settings_by_port[port]} and {process.setting} are both {port}"
             yield Check(name, "problem", detail, f"set {process.setting} in .env to another port")
         elif states and process.health_url:
             failure = health_checks.page_problem(process.health_url)
             detail = f"{process.name} does not answer: {failure}" if failure else f"{process.name} answers"
             yield Check(name, "problem", detail, restart) if failure else Check(name, "ok", detail)
-        elif states.get(process.name) == "RUNNING":  # only its port shows whether it listens
-            if is_free(port):
+        elif states.get(process.name) == "RUNNING":  # it has no URL, so only its port shows whether it listens
+            if port_failure(port) is None:
                 yield Check(name, "problem", f"{process.name} does not listen", restart)
             else:
                 yield Check(name, "ok", f"{process.name} listens")
-        elif is_free(port):
-            yield Check(name, "ok", f"free for {process.name}")
+        elif failure := port_failure(port):
+            yield Check(name, "problem", f"{process.name} cannot use it: {failure}", change_port)
         else:
-            yield Check(name, "problem", f"in use by another program; {process.name} needs it", other_fix)
-        users.setdefault(port, process.setting)
+            yield Check(name, "ok", f"free for {process.name}")
+        settings_by_port.setdefault(port, process.setting)
 
 
-def is_free(port: int) -> bool:
-    """Whether a service can listen on the port."""
+def port_failure(port: int) -> str | None:
+    """Why a service cannot listen on the port; None if it can."""
     try:
         refuse_port_in_use(HOST, port)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def check_database(settings: Settings) -> Iterator[Check]:
@@ -206,7 +206,7 @@ def check_disk(settings: Settings) -> Check:
 def check_source_api(services: LocalServices, *, running: bool) -> Check:
     """The first page of each endpoint can be read like in an ingest, but without retries."""
     settings = services.settings
-    if services.uses_mock_api and not running and is_free(services.ports.mock_port):
+    if services.uses_mock_api and not running and port_failure(services.ports.mock_port) is None:
         return Check("source API", "skipped", "the mock API does not run; start it with `moovitamix up`")
     single_try = settings.model_copy(
         update={"fetch_tries": 1, "connect_timeout_seconds": _SECONDS, "read_timeout_seconds": _SECONDS, "page_size": 1}
@@ -248,7 +248,7 @@ def check_prefect(services: LocalServices, processes: list[SupervisedProcess]) -
 def _check_worker(services: LocalServices, api_url: str) -> Check:
     name, fix = (
         "Prefect worker",
-        "run `moovitamix up`; where it runs already, read " + str(services.layout.log("worker")),
+        "run `moovitamix up`; if it runs already, read " + str(services.layout.log("worker")),
     )
     login = services.prefect_login or os.environ.get("PREFECT_API_AUTH_STRING", "")
     try:

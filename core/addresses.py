@@ -16,7 +16,7 @@ def reachable_host(host: str) -> str:
 
 
 def refuse_port_in_use(host: str, port: int) -> None:
-    """Raises OSError when another program listens on the port."""
+    """Raises OSError if another program listens on the port, or this user may not use it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))

@@ -56,8 +56,8 @@ def prepare_server(server_folder: Path, access: TcpAccess) -> None:
         refuse_port_in_use(HOST, access.port)
     except OSError as error:
         raise DatabaseError(
-            f"port {access.port}, for embedded Postgres, is in use ({error.strerror}): stop the program that uses it, "
-            "or choose another port with EMBEDDED_TCP_PORT"
+            f"port {access.port}, for embedded Postgres, cannot be used ({error.strerror}): stop the program that uses "
+            "it, or choose another port with EMBEDDED_TCP_PORT"
         ) from error
     (server_folder / "pg_hba.conf").write_text(_ALLOWED_CONNECTIONS)
 

@@ -105,7 +105,7 @@ def _refuse_other_settings(services: LocalServices, supervisor: Supervisor) -> N
 
 
 def _check_ports(processes: Sequence[ServiceProcess]) -> None:
-    """Raise ServicesError for the first port that another program uses."""
+    """Raise ServicesError for the first port that cannot be used."""
     for process in processes:
         if process.port is None:
             continue
@@ -113,8 +113,8 @@ def _check_ports(processes: Sequence[ServiceProcess]) -> None:
             refuse_port_in_use(HOST, process.port)
         except OSError as error:
             raise ServicesError(
-                f"port {process.port}, for {process.name}, is in use ({error.strerror}): stop what uses it, "
-                f"or choose another with {process.setting}"
+                f"port {process.port}, for {process.name}, cannot be used ({error.strerror}): stop the program that "
+                f"uses it, or choose another port with {process.setting}"
             ) from error
 
 

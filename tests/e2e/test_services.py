@@ -202,7 +202,10 @@ def test_port_in_use_gives_one_error_line(services: Services, tmp_path: Path) ->
     result = Services(environment, services.local_services, services.mailbox).make("up")
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
-    assert f"port {services.local_services.ports.mock_port}, for mock-api, is in use" in result.stderr
+    assert (
+        f"port {services.local_services.ports.mock_port}, for mock-api, cannot be used (Address already in use)"
+        in result.stderr
+    )
 
 
 def test_clean_is_refused_while_services_run(services: Services) -> None:

@@ -77,7 +77,7 @@ def test_only_the_loopback_address_listens(access: TcpAccess, owner_url: str) ->
 
 def test_error_names_the_used_port_and_its_setting(access: TcpAccess, owner_url: str, shared_folder: Path) -> None:
     with pytest.raises(
-        DatabaseError, match=f"port {access.port}, for embedded Postgres, is in use .*EMBEDDED_TCP_PORT"
+        DatabaseError, match=f"port {access.port}, for embedded Postgres, cannot be used .*EMBEDDED_TCP_PORT"
     ):
         embedded_postgres.start(shared_folder, access)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,9 +54,18 @@ def test_running_process_that_does_not_listen_is_a_problem(
     assert "kafka.log" in check.fix
 
 
+def test_port_that_this_user_may_not_use_has_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_host: str, _port: int) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(checks, "refuse_port_in_use", refuse)
+    check = check_port_of_kafka(tmp_path, monkeypatch, 80, "FATAL")
+    assert (check.status, check.detail) == ("problem", "kafka cannot use it: Permission denied")
+
+
 def test_port_of_a_stopped_process_must_be_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used_port: int, free_port: int
 ) -> None:
     assert check_port_of_kafka(tmp_path, monkeypatch, free_port, "FATAL").status == "ok"
     check = check_port_of_kafka(tmp_path, monkeypatch, used_port, "FATAL")
-    assert (check.status, check.detail) == ("problem", "in use by another program; kafka needs it")
+    assert (check.status, check.detail) == ("problem", "kafka cannot use it: Address already in use")
