@@ -1,16 +1,16 @@
-"""The normal range of a daily figure, learned from the days before it: trend, weekday, level and spread, all robust.
+"""The normal range of a daily figure. Trend, weekday, level and spread are robust estimates from the days before it.
 
-- Figures are transformed, so that changes add up: the logarithm of counts, levels and distances, and of shares
-  the arc sine of the square root, whose error does not depend on the share (Anscombe, Biometrika 35, 1948).
+- Figures are transformed, so that changes add up. Counts, levels and distances become their logarithm. Shares become
+  the arc sine of their square root, whose error does not depend on the share (Anscombe, Biometrika 35, 1948).
 - Trend: the median of the slopes between all pairs of days of the same weekday (the seasonal slope of Hirsch, Slack and
   Smith, Water Resources Research 18, 1982).
 - Weekday and level: medians after the trend is removed.
 - Spread: 1.4826 times the median absolute deviation from this fit, at least the counting error of the figure and 1 %.
-- Range: the forecast, plus and minus the spread times a quantile of Student's t. The degrees of freedom are those of a
-  typical spread, which counts like ten days, and 37 % of those of the fit: the efficiency of the median absolute
-  deviation (Rousseeuw and Croux, JASA 88, 1993).
+- Range: the forecast, plus and minus the spread times a quantile of Student's t. Its degrees of freedom are a sum. The
+  typical spread adds ten. The fit adds 37 % of its own, because the median absolute deviation has an efficiency of
+  37 % (Rousseeuw and Croux, JASA 88, 1993).
 
-`benchmarks/learned_ranges.py` simulates how often it warns without a reason, and how often it finds a fault.
+`benchmarks/learned_ranges.py` simulates how often the range warns without a reason, and how often it finds a fault.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ CHANCE_ALARMS_A_YEAR = 3.0
 
 _LEVEL_DAYS = 28
 _SMALL_CHANGE = 0.01
-# With few days the spread is uncertain. It counts as if ten independent days with this spread had been seen before.
+# With few days, the measured spread is uncertain. The typical spread is added with the weight of ten independent days.
 _PRIOR_FREEDOM = 10.0
 _TYPICAL_SPREAD: Mapping[FigureKind, float] = {"count": 0.08, "level": 0.02, "distance": 0.2, "share": 0.0}
 _MAD_TO_SIGMA = 1.4826
 _MAD_EFFICIENCY = 0.37
-_SIZE_OF_MEDIAN_ERROR = math.pi / 2  # the variance of a median, in variances of a mean
+_MEDIAN_VARIANCE = math.pi / 2  # the variance of a median divided by the variance of a mean
 
 # count: a number of rows. share: from 0 to 1, of `total` rows. level: any positive figure. distance: from 0; only a
 # large distance is unusual.
 FigureKind = Literal["count", "share", "level", "distance"]
 # Added before the logarithm: half a row, and a distance that is too small to matter.
-_ADDED: Mapping[FigureKind, float] = {"count": 0.5, "level": 1e-9, "distance": 0.005}
+_OFFSET: Mapping[FigureKind, float] = {"count": 0.5, "level": 1e-9, "distance": 0.005}
 
 
 @dataclass(frozen=True)
 class DailyFigure:
-    """A figure of one day, given as its ordinal. If the figure is a share, `total` is the number of all rows.
+    """A figure of one day. `day` is the ordinal of the date. For a share, `total` is the number of all rows.
 
-    `replaces` is the value that was expected, if a person confirmed that the figure is correct and will stay so.
+    If a person confirmed that the figure is correct and will stay so, `replaces` is the value that was expected.
     """
 
     day: int
@@ -63,7 +63,7 @@ class DailyFigure:
 
 @dataclass(frozen=True)
 class NormalRange:
-    """The range of a figure, in its own unit, and the number of days from which it is learned."""
+    """The expected value and the bounds of a figure, in its unit, learned from this number of `days`."""
 
     expected: float
     lower: float
@@ -71,7 +71,7 @@ class NormalRange:
     days: int
 
     def contains(self, value: float) -> bool:
-        """Whether the value is normal. The bounds are."""
+        """Whether the value is normal. The bounds themselves are normal."""
         return self.lower <= value <= self.upper
 
 
@@ -80,67 +80,69 @@ def normal_range(
 ) -> NormalRange | None:
     """Return the range of a figure on a day, or None with fewer than MIN_DAYS normal days before it.
 
-    `history` holds the normal days, oldest first. `figures` is the number of figures that are checked each day: the
-    more, the wider is each range. `total` is the number of rows of the day, for a share or a distance; `categories` the
-    number of categories of the distribution.
+    `history` holds the normal days, oldest first. `day` is an ordinal. `figures` is the number of figures that are
+    checked each day; more figures make each range wider. For a share or a distance, `total` is the number of rows of
+    the day. For a distance, `categories` is the number of categories of the distribution.
     """
     recent = [figure for figure in history if day - MAX_DAYS <= figure.day < day]
     if len(recent) < MIN_DAYS:
         return None
     days = np.array([figure.day for figure in recent])
     values = np.array(_transformed(recent, kind))
-    expected, spread, error = _forecast(days, values, day)
-    typical = _inverse(expected, kind)
+    forecast, spread, forecast_error = _forecast(days, values, day)
+    expected_value = _inverse(forecast, kind)
     freedom = _MAD_EFFICIENCY * (len(recent) - WEEK - 1)
     variance = (_PRIOR_FREEDOM * _TYPICAL_SPREAD[kind] ** 2 + freedom * spread**2) / (_PRIOR_FREEDOM + freedom)
-    spread = max(math.sqrt(variance), _smallest_spread(typical, kind, total))
-    margin = spread * error * _quantile(_PRIOR_FREEDOM + freedom, figures)
-    upper = _inverse(expected + margin, kind)
+    spread = max(math.sqrt(variance), _smallest_spread(expected_value, kind, total))
+    margin = spread * forecast_error * _quantile(_PRIOR_FREEDOM + freedom, figures)
+    upper = _inverse(forecast + margin, kind)
     if kind == "distance":
-        return NormalRange(typical, 0.0, max(upper, _distance_by_chance(total, categories, figures)), len(recent))
-    return NormalRange(typical, _inverse(expected - margin, kind), upper, len(recent))
+        return NormalRange(
+            expected_value, 0.0, max(upper, _distance_by_chance(total, categories, figures)), len(recent)
+        )
+    return NormalRange(expected_value, _inverse(forecast - margin, kind), upper, len(recent))
 
 
 def _transformed(recent: Sequence[DailyFigure], kind: FigureKind) -> list[float]:
-    """Return the transformed values. Days before a confirmed change are moved by it."""
+    """Return the transformed values. A confirmed change shifts the values of the days before it."""
     values: list[float] = []
-    moved = 0.0
+    shift = 0.0
     for figure in reversed(recent):
         transformed = _transform(figure.value, kind, figure.total)
-        values.append(transformed + moved)
+        values.append(transformed + shift)
         if figure.replaces is not None:
-            moved += transformed - _transform(figure.replaces, kind, figure.total)
+            shift += transformed - _transform(figure.replaces, kind, figure.total)
     return values[::-1]
 
 
 def _forecast(days: NDArray[np.int64], values: NDArray[np.float64], day: int) -> tuple[float, float, float]:
-    """Return the forecast for a day, the spread of single days, and the error of a forecast in spreads."""
+    """Return the forecast for a day, the spread of single days, and the forecast error as a multiple of the spread."""
     detrended = values - _trend(days, values) * (days - day)
     weekdays = days % WEEK
     recent = days >= day - _LEVEL_DAYS
     level, effects = float(np.median(detrended)), np.zeros(WEEK)
     for _ in range(2):
         for weekday in range(WEEK):
-            of_weekday = detrended[weekdays == weekday]
-            effects[weekday] = np.median(of_weekday) - level if len(of_weekday) > 1 else 0.0
+            weekday_values = detrended[weekdays == weekday]
+            effects[weekday] = np.median(weekday_values) - level if len(weekday_values) > 1 else 0.0
         adjusted = detrended - effects[weekdays]
         level = float(np.median(adjusted[recent] if np.count_nonzero(recent) >= WEEK else adjusted))
     spread = _MAD_TO_SIGMA * float(np.median(np.abs(detrended - effects[weekdays] - level)))
-    fitted = math.sqrt(len(days) / max(len(days) - WEEK - 1, 1))
+    fit_correction = math.sqrt(len(days) / max(len(days) - WEEK - 1, 1))
     same_weekdays = max(2, int(np.count_nonzero(weekdays == day % WEEK)))
-    of_forecast = math.sqrt(1 + _SIZE_OF_MEDIAN_ERROR * (1 / same_weekdays + 1 / min(len(days), _LEVEL_DAYS)))
-    return level + float(effects[day % WEEK]), spread * fitted, of_forecast
+    forecast_error = math.sqrt(1 + _MEDIAN_VARIANCE * (1 / same_weekdays + 1 / min(len(days), _LEVEL_DAYS)))
+    return level + float(effects[day % WEEK]), spread * fit_correction, forecast_error
 
 
 def _trend(days: NDArray[np.int64], values: NDArray[np.float64]) -> float:
-    apart = days[:, None] - days[None, :]
-    pairs = (apart > 0) & (apart % WEEK == 0)
-    slopes = (values[:, None] - values[None, :])[pairs] / apart[pairs]
+    days_apart = days[:, None] - days[None, :]
+    pairs = (days_apart > 0) & (days_apart % WEEK == 0)
+    slopes = (values[:, None] - values[None, :])[pairs] / days_apart[pairs]
     return float(np.median(slopes)) if len(slopes) else 0.0
 
 
 def _quantile(freedom: float, figures: int) -> float:
-    from scipy.special import stdtrit  # a third of a second
+    from scipy.special import stdtrit  # importing it takes a third of a second
 
     return float(stdtrit(freedom, 1 - CHANCE_ALARMS_A_YEAR / 365 / figures / 2))
 
@@ -162,17 +164,20 @@ def _distance_by_chance(rows: float, categories: int, figures: int) -> float:
 def _transform(value: float, kind: FigureKind, total: float) -> float:
     if kind == "share":
         return math.asin(math.sqrt((value * total + 3 / 8) / (total + 3 / 4)))
-    return math.log(max(value, 0.0) + _ADDED[kind])
+    return math.log(max(value, 0.0) + _OFFSET[kind])
 
 
 def _inverse(transformed: float, kind: FigureKind) -> float:
     if kind == "share":
         return math.sin(min(max(transformed, 0.0), math.pi / 2)) ** 2
-    return max(0.0, math.exp(transformed) - _ADDED[kind])
+    return max(0.0, math.exp(transformed) - _OFFSET[kind])
 
 
 def _smallest_spread(value: float, kind: FigureKind, total: float) -> float:
-    """The standard error of a transformed figure of independent rows (Poisson, binomial), or a small change."""
+    """The standard error that independent rows alone cause (Poisson or binomial), on the transformed scale.
+
+    For kinds without such an error, a change that is too small to matter.
+    """
     if kind == "count":
         return max(1 / math.sqrt(value + 1), _SMALL_CHANGE)
     if kind == "share":

@@ -123,7 +123,7 @@ class Consumer:
         self, topic: Transport, store: SessionStore, connection: Connection, updates: RecommendationUpdates
     ) -> bool:
         """Receive and store a batch, and recommend to its users. Returns whether more messages wait."""
-        wait_seconds = 0.0 if updates.has_more else self.settings.stream_wait_seconds
+        wait_seconds = 0.0 if updates.has_missed_users else self.settings.stream_wait_seconds
         messages = topic.receive(self.settings.stream_batch_messages, wait_seconds)
         if not messages:
             if topic.is_idle:

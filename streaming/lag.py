@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from streaming.messages import Message
 
-# A consumer may be stuck if it last found no waiting message this many seconds ago, plus its wait.
+# A consumer may be stuck if it last found the topic empty longer ago than its wait plus these seconds.
 _IDLE_SECONDS = 2.0
 # A starting consumer gets its partitions within seconds.
 _START_SECONDS = 60.0
@@ -16,10 +16,11 @@ _START_SECONDS = 60.0
 
 @dataclass
 class ConsumerLag:
-    """The time until which every message of the assigned partitions is stored. Times are seconds since 1970.
+    """The lag of a consumer: the seconds since `stored_until`. Times are seconds since 1970.
 
-    While no message waits, the lag is 0. It rises from the last known moment while messages are processed, and during
-    an outage, when it is unknown whether messages wait. After the start, it is not known for a minute at most.
+    All messages of the assigned partitions that were sent before `stored_until` are stored. While no message waits, the
+    lag is 0. It rises while messages are processed, and during an outage, when nobody knows whether messages wait.
+    After the start, the lag is unknown until the first record, for at most a minute.
     """
 
     wait_seconds: float = 0.0
@@ -33,12 +34,12 @@ class ConsumerLag:
 
     def seconds(self) -> float:
         """The lag in seconds."""
-        behind = max(0.0, self.clock() - self.stored_until)
-        return 0.0 if self.is_idle and behind <= self.wait_seconds + _IDLE_SECONDS else behind
+        lag = max(0.0, self.clock() - self.stored_until)
+        return 0.0 if self.is_idle and lag <= self.wait_seconds + _IDLE_SECONDS else lag
 
     @property
     def is_known(self) -> bool:
-        """Whether `seconds` is a measurement. It is not just after the start."""
+        """Whether `seconds` is a measurement. Just after the start it is not."""
         return self._has_recorded or self.seconds() > _START_SECONDS
 
     def record_nothing_waits(self) -> None:
@@ -47,7 +48,7 @@ class ConsumerLag:
         self.stored_until, self.is_idle = self.clock(), True
 
     def record_stored(self, messages: Sequence[Message]) -> None:
-        """Record a stored batch. It was complete up to the newest message of the partition that is furthest behind."""
+        """Record a stored batch. `stored_until` follows the partition whose newest message is the oldest."""
         self._has_recorded = True
         now = self.clock()
         newest: dict[int | None, float] = {}

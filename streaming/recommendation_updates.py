@@ -22,8 +22,8 @@ from streaming.metrics import StreamMetrics
 from streaming.recommendation_history import StreamedChange, prune_history, remove_fresh_recommendations
 
 _LOGGER = logging.getLogger(__name__)
-# Few users at a time, so that neither memory nor the wait of the next message grows. While the consumer is behind, it
-# recommends to fewer users, and only once per second, so that it stores messages.
+# A step has few users, so that memory stays small and the next message waits only briefly. While the consumer is
+# behind, it recommends to even fewer users, and only once per second, so that it can store messages.
 _USERS_PER_STEP = 100
 _USERS_WHILE_BEHIND = 20
 _CHANGES_PER_PAGE = 2_000
@@ -31,25 +31,26 @@ _MAX_MEASURED_USERS = 100_000
 _REFRESH_SECONDS = 1.0
 _MODEL_RETRY_SECONDS = 60.0
 _PRUNE_SECONDS = 3_600.0
-# Transactions commit in another order than their changes are numbered. Changes this young are therefore read again.
+# Transactions do not commit in the order of their change ids. So the changes of the last seconds are read again.
 _COMMIT_SECONDS = 10.0
 
 
 @dataclass
 class MissedChanges:
-    """Which changes of sessions to read next, in order, to find users whose recommendations do not include them.
+    """The position in the changes of sessions, which are read in order of `change_id` to find users who were missed.
 
-    The consumer that stores a session recommends at once, so a change is missed only if that consumer ended before, was
-    behind, or used another model.
+    A user is missed if their recommendations do not include a change. The consumer that stores a session recommends at
+    once. It misses the user if it ended before, was behind, or used another model. `position` is the last change that
+    was read, `start` the change after which the next pass begins.
     """
 
     start: int = 0
     position: int = 0
-    # Times at which all changes were read, each with the newest change at that time; oldest first.
+    # The monotonic seconds at which all changes were read, each with the newest change at that time; oldest first.
     _ends: deque[tuple[float, int]] = field(default_factory=deque)
 
     def advance(self, newest: int, is_end: bool) -> None:
-        """Continue after the newest change of a page; after the last page, read those of the last seconds again."""
+        """Continue after the newest change of a page. After the last page, return to those of the last seconds."""
         self.position = newest
         if not is_end:
             return
@@ -57,9 +58,9 @@ class MissedChanges:
         self._ends.append((now, newest))
         while len(self._ends) > 1 and now - self._ends[1][0] >= _COMMIT_SECONDS:
             self._ends.popleft()
-        ended_at, last = self._ends[0]
+        ended_at, last_change = self._ends[0]
         if now - ended_at >= _COMMIT_SECONDS:
-            self.start = last
+            self.start = last_change
         self.position = self.start
 
 
@@ -81,7 +82,7 @@ class RecommendationUpdates:
     _may_remove: bool = False
     _refreshed_at: float = float("-inf")
     _pruned_at: float = float("-inf")
-    # The newest model that the loader was asked for. If it cannot be loaded, it is tried again after a while.
+    # The champion and batches of the model that the loader loads or loaded. After a failure it retries at `_retry_at`.
     _loaded: tuple[Champion, tuple[str, ...]] | None = None
     _retry_at: float = float("inf")
 
@@ -89,14 +90,14 @@ class RecommendationUpdates:
         self.metrics.waiting_users.set_function(lambda: len(self._waiting_since))
 
     @property
-    def has_more(self) -> bool:
-        """Whether more users were missed: `refresh` recommends to the next of them without waiting for a second."""
+    def has_missed_users(self) -> bool:
+        """Whether users who were missed wait. Then `refresh` recommends to the next of them at every call."""
         return self.live is not None and (bool(self._missed_users) or not self._is_last_page)
 
     def record_plays(self, sent_at: Mapping[int, float | None]) -> None:
         """Record users whose sessions changed, with the time when the message was sent, in seconds since 1970.
 
-        The metrics have the time from then until the recommendations of the user are saved.
+        The metrics measure the time from the message until the recommendations of the user are saved.
         """
         if not self.settings.stream_fresh:
             return
@@ -118,12 +119,12 @@ class RecommendationUpdates:
     def refresh(self, connection: Connection, is_behind: bool = False) -> bool:
         """Follow the live publication once per second, and recommend to some of the missed users at each call.
 
-        While the consumer `is_behind`, to few of them, so that it can store messages. Returns whether the second was
-        over. Raises DatabaseError.
+        While the consumer `is_behind`, it recommends to fewer users, once per second, so that it can store messages.
+        Returns whether this call followed the live publication. Raises DatabaseError.
         """
-        is_over = time.monotonic() - self._refreshed_at >= _REFRESH_SECONDS
-        if not is_over:
-            if self.live is not None and self.has_more and not is_behind:
+        is_due = time.monotonic() - self._refreshed_at >= _REFRESH_SECONDS
+        if not is_due:
+            if self.live is not None and self.has_missed_users and not is_behind:
                 self._recommend_to_missed(connection, self.live, _USERS_PER_STEP)
             return False
         self._refreshed_at = time.monotonic()
@@ -168,7 +169,7 @@ class RecommendationUpdates:
         self._may_remove = True
 
     def _recommend_to_missed(self, connection: Connection, live: LiveModel, max_users: int) -> None:
-        """Recommend to the next users who were missed, after reading the next page of changes if none is left."""
+        """Recommend to the next users who were missed. If none is left, first read the next page of changes."""
         if not self._missed_users:
             self._missed_users = self._read_missed_users(connection, live)
         if self._missed_users:
@@ -192,9 +193,9 @@ class RecommendationUpdates:
         return list(user_ids)
 
     def _forget_users_of_other_consumers(self) -> None:
-        """Nobody was missed: users who still wait got their recommendations from another consumer."""
-        before = time.time() - _COMMIT_SECONDS
-        for user_id in [user_id for user_id, sent_at in self._waiting_since.items() if sent_at < before]:
+        """Stop measuring users who still wait. No user was missed, so another consumer recommended to them."""
+        sent_before = time.time() - _COMMIT_SECONDS
+        for user_id in [user_id for user_id, sent_at in self._waiting_since.items() if sent_at < sent_before]:
             del self._waiting_since[user_id]
 
     def _recommend(self, connection: Connection, live: LiveModel, user_ids: Sequence[int]) -> None:
@@ -218,14 +219,14 @@ class RecommendationUpdates:
         except DatabaseError:
             raise
         except MoovitamixError as error:
-            # Sessions are still stored. The users are tried again after their next session or the next publication.
+            # Sessions are still stored. The users get recommendations after their next session or the next publication.
             _LOGGER.warning("no fresh recommendations for %d users: %s", len(changes), error)
             lists = [FreshList(user_id, [], [], f"the model failed: {error}") for user_id in changes]
-        saved, failed = save_lists(connection, live, lists, changes, now)
+        saved_lists, failed_lists = save_lists(connection, live, lists, changes, now)
         saved_at = time.time()
-        for fresh in lists:
-            sent_at = self._waiting_since.pop(fresh.user_id, None)
-            if sent_at is not None and fresh.failure is None:
+        for fresh_list in lists:
+            sent_at = self._waiting_since.pop(fresh_list.user_id, None)
+            if sent_at is not None and fresh_list.failure is None:
                 self.metrics.play_to_list.observe(max(0.0, saved_at - sent_at))
-        self.metrics.lists.inc(saved)
-        self.metrics.failed_lists.inc(failed)
+        self.metrics.lists.inc(saved_lists)
+        self.metrics.failed_lists.inc(failed_lists)
