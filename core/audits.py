@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from core.endpoints import Audited
+from core.endpoints import AuditedTable
 from core.errors import BatchBlocked
 
 Severity = Literal["critical", "warning"]
@@ -84,7 +84,7 @@ class AuditTarget:
     """The batch to audit: two tables of the schema `staging`, one with its rows, one with its profile of one row."""
 
     batch_id: str
-    endpoint: Audited
+    endpoint: AuditedTable
     day: date
     rows_table: str
     profile_table: str

@@ -1,4 +1,4 @@
-"""The endpoints of the API. Each field is declared once, here.
+"""The endpoints of the API. Each field is declared here only.
 
 The row struct, the transformation, the row hash, the staging table, and the insert and update statements are derived
 from the specification. A new field needs one line here and a migration that adds its column. A new endpoint needs its
@@ -12,16 +12,18 @@ from typing import Literal
 
 Endpoint = Literal["tracks", "users", "listen_history"]
 # Tables with an expectation suite: the endpoints, the recommendations, and the tables of the stream.
-Audited = Literal["tracks", "users", "listen_history", "recommendations", "streamed_sessions", "fresh_recommendations"]
+AuditedTable = Literal[
+    "tracks", "users", "listen_history", "recommendations", "streamed_sessions", "fresh_recommendations"
+]
 
 TRACKS: Endpoint = "tracks"
 USERS: Endpoint = "users"
 LISTEN_HISTORY: Endpoint = "listen_history"
-RECOMMENDATIONS: Audited = "recommendations"
-STREAMED_SESSIONS: Audited = "streamed_sessions"
-FRESH_RECOMMENDATIONS: Audited = "fresh_recommendations"
-# The keys of audited tables that are no endpoints.
-_KEYS: dict[Audited, tuple[str, ...]] = {
+RECOMMENDATIONS: AuditedTable = "recommendations"
+STREAMED_SESSIONS: AuditedTable = "streamed_sessions"
+FRESH_RECOMMENDATIONS: AuditedTable = "fresh_recommendations"
+# The keys of the audited tables that are not endpoints.
+_KEYS: dict[AuditedTable, tuple[str, ...]] = {
     RECOMMENDATIONS: ("user_id", "rank"),
     STREAMED_SESSIONS: ("user_id", "created_at"),
     FRESH_RECOMMENDATIONS: ("user_id",),
@@ -93,7 +95,7 @@ class EndpointSpecification:
 
     @property
     def is_personal(self) -> bool:
-        """Whether its rows are about a person."""
+        """Whether the rows of the endpoint are about a person."""
         return any(field.personal for field in self.fields)
 
 
@@ -135,16 +137,16 @@ ENDPOINTS: dict[Endpoint, EndpointSpecification] = {
 }
 
 
-def audited_key(table: Audited) -> tuple[str, ...]:
+def audited_key(table: AuditedTable) -> tuple[str, ...]:
     """The columns that identify a row of an audited table."""
     return ENDPOINTS[table].key if table in ENDPOINTS else _KEYS[table]
 
 
-def is_personal(table: Audited) -> bool:
+def is_personal(table: AuditedTable) -> bool:
     """Whether the rows of an audited table are about a person."""
     return ENDPOINTS[table].is_personal if table in ENDPOINTS else "user_id" in _KEYS[table]
 
 
-def is_of_stream(table: Audited) -> bool:
-    """Whether a failed audit of the table blocks nothing, because its rows are in use already."""
+def is_of_stream(table: AuditedTable) -> bool:
+    """Whether the table is of the stream. Its rows are used before the audit, so a failed audit blocks nothing."""
     return table in (STREAMED_SESSIONS, FRESH_RECOMMENDATIONS)

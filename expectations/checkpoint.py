@@ -31,7 +31,7 @@ from core.endpoints import (
     STREAMED_SESSIONS,
     TRACKS,
     USERS,
-    Audited,
+    AuditedTable,
     audited_key,
 )
 from core.errors import DatabaseError, ObjectStoreError
@@ -67,7 +67,7 @@ from expectations.gx import (
 from expectations.rules import as_usual, figure
 from expectations.thresholds import Thresholds
 
-SUITES: Mapping[Audited, ModuleType] = {
+SUITES: Mapping[AuditedTable, ModuleType] = {
     TRACKS: tracks,
     USERS: users,
     LISTEN_HISTORY: listen_history,
@@ -379,7 +379,9 @@ def _severity(result: ExpectationValidationResult) -> Severity:
 
 
 def _merge(
-    endpoint: Audited, results: Sequence[ExpectationValidationResult], row_validation: ExpectationSuiteValidationResult
+    endpoint: AuditedTable,
+    results: Sequence[ExpectationValidationResult],
+    row_validation: ExpectationSuiteValidationResult,
 ) -> ExpectationSuiteValidationResult:
     """The results of rows and profile as one validation result, for the page of the batch."""
     passed = sum(bool(result.success) for result in results)

@@ -27,7 +27,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from core.audits import ExpectationResult
-from core.endpoints import ENDPOINTS, Audited, audited_key, is_of_stream, is_personal
+from core.endpoints import ENDPOINTS, AuditedTable, audited_key, is_of_stream, is_personal
 from core.errors import DiskFull, is_disk_full
 from core.file_store import FileStore, StoredFile
 from expectations.gx import DefaultJinjaPageView, ValidationResultsPageRenderer
@@ -52,7 +52,7 @@ class AuditSummary:
     """
 
     batch_id: str
-    endpoint: Audited
+    endpoint: AuditedTable
     day: str
     audited_at: str
     rules: int
@@ -64,7 +64,7 @@ class AuditSummary:
     def from_results(
         cls,
         batch_id: str,
-        endpoint: Audited,
+        endpoint: AuditedTable,
         day: date,
         audited_at: datetime,
         results: Sequence[ExpectationResult],
@@ -135,7 +135,7 @@ class AuditSummary:
         return ", ".join(audited_key(self.endpoint))
 
 
-def _history_url(serving_url: str, endpoint: Audited, result: ExpectationResult) -> str:
+def _history_url(serving_url: str, endpoint: AuditedTable, result: ExpectationResult) -> str:
     """The page of the console with the last 90 days of an expectation."""
     column = f"?column={quote(result.column)}" if result.column else ""
     return f"{serving_url}/console/expectations/{endpoint}/{quote(result.expectation)}{column}"
@@ -200,7 +200,7 @@ def prune_docs(docs: FileStore, older_than: date) -> int:
     return len(old)
 
 
-def delete_passed(docs: FileStore, endpoint: Audited, newest: str) -> None:
+def delete_passed(docs: FileStore, endpoint: AuditedTable, newest: str) -> None:
     """Delete the audits of a table that passed, except the newest: of hourly audits, only failed ones are kept.
 
     Raises OSError, ObjectStoreError.

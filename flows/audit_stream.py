@@ -21,7 +21,7 @@ from pydantic import Field
 from core.audits import AuditReport, AuditTarget
 from core.clock import clock_of
 from core.database import take_stream_audit_lock
-from core.endpoints import FRESH_RECOMMENDATIONS, STREAMED_SESSIONS, Audited
+from core.endpoints import FRESH_RECOMMENDATIONS, STREAMED_SESSIONS, AuditedTable
 from core.errors import BatchBlocked, ObjectStoreError, StreamAuditFailed, named_errors
 from core.exit_codes import run_main
 from core.roles import RECOMMENDER
@@ -126,7 +126,7 @@ def _audit_and_delete(run: Run, since: datetime, now: datetime) -> StreamAudit:
     )
 
 
-def _record_consumer(run: Run, rows: Mapping[Audited, int], since: datetime, now: datetime) -> None:
+def _record_consumer(run: Run, rows: Mapping[AuditedTable, int], since: datetime, now: datetime) -> None:
     """Record the lineage of what consumers stored in the audited period. They send no events themselves."""
     if run.lineage is None:
         return
@@ -144,7 +144,7 @@ def _delete_failed_lists(run: Run, report: AuditReport, now: datetime) -> int:
         return audit.delete_failed_lists(run.connection, reasons, now)
 
 
-def _audit_table(run: Run, table: Audited, now: datetime) -> AuditReport:
+def _audit_table(run: Run, table: AuditedTable, now: datetime) -> AuditReport:
     from expectations.data_docs import delete_passed
 
     target = AuditTarget(audit.audit_id(table, now), table, now.date(), table, audit.profile_table(table))

@@ -14,13 +14,13 @@ from psycopg import sql
 from core.audits import AuditReport
 from core.clock import CLOCK_SKEW
 from core.database import Connection, readable_errors
-from core.endpoints import FRESH_RECOMMENDATIONS, STREAMED_SESSIONS, Audited
+from core.endpoints import FRESH_RECOMMENDATIONS, STREAMED_SESSIONS, AuditedTable
 from core.queries import compose_query, load_query
 from core.settings import Settings
 from erasure.suppression_list import SUPPRESSION_LOCK, read_database
 from streaming.recommendation_history import add_removals
 
-TABLES: tuple[Audited, ...] = (STREAMED_SESSIONS, FRESH_RECOMMENDATIONS)
+TABLES: tuple[AuditedTable, ...] = (STREAMED_SESSIONS, FRESH_RECOMMENDATIONS)
 # The period of the first audit, and of an audit after a long break.
 _LONGEST = timedelta(days=1)
 # If there are more lists, a sample is audited, so that the audit stays short.
@@ -29,12 +29,12 @@ _MAX_LISTS = 10_000
 _ERASURE_DURATION = timedelta(hours=1)
 
 
-def profile_table(table: Audited) -> str:
+def profile_table(table: AuditedTable) -> str:
     """The name of the staging table with the profile."""
     return f"{table}_profile"
 
 
-def audit_id(table: Audited, now: datetime) -> str:
+def audit_id(table: AuditedTable, now: datetime) -> str:
     """The name of an audit in `stream.expectation_results` and Data Docs."""
     return f"{table}-{now:%Y-%m-%dT%H-%M}"
 
@@ -48,7 +48,7 @@ def find_start(connection: Connection, now: datetime) -> datetime:
 
 
 @readable_errors()
-def stage_stream(connection: Connection, settings: Settings, since: datetime, now: datetime) -> dict[Audited, int]:
+def stage_stream(connection: Connection, settings: Settings, since: datetime, now: datetime) -> dict[AuditedTable, int]:
     """Stage streamed sessions and fresh recommendations since a moment, with their profiles, in one snapshot.
 
     Returns the number of rows of each table. Raises DatabaseError.

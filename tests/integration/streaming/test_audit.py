@@ -13,7 +13,7 @@ import pytest
 from core.audits import AuditReport
 from core.clock import utc_now
 from core.database import Connection, connect, take_warehouse_lock
-from core.endpoints import FRESH_RECOMMENDATIONS, STREAMED_SESSIONS, Audited
+from core.endpoints import FRESH_RECOMMENDATIONS, STREAMED_SESSIONS, AuditedTable
 from core.errors import StreamAuditFailed
 from core.roles import RECOMMENDER, in_role
 from erasure import suppression_list
@@ -52,7 +52,7 @@ def failed_rules(reports: Sequence[AuditReport]) -> set[str]:
     return {result.expectation for report in reports for result in report.results if not result.success}
 
 
-def staged(stream: Stream, table: Audited = FRESH_RECOMMENDATIONS, **settings: Any) -> list[dict[str, Any]]:
+def staged(stream: Stream, table: AuditedTable = FRESH_RECOMMENDATIONS, **settings: Any) -> list[dict[str, Any]]:
     """Return the rows that the audit stages, read with the role of the flow."""
     with connect(in_role(stream.place.database, RECOMMENDER)) as connection:
         audit.stage_stream(
@@ -412,7 +412,7 @@ def test_profiles_count_messages_lists_and_overdue_work(stream: Stream) -> None:
         " values (date_trunc('minute', :now), gen_random_uuid(), 't', %s, 0, %s, %s, %s, %s, 0, '{}', '{}', :now)"
     )
 
-    def profile(table: Audited) -> dict[str, Any]:
+    def profile(table: AuditedTable) -> dict[str, Any]:
         return staged(stream, audit.profile_table(table))[0]  # type: ignore[arg-type]
 
     change(stream, "delete from stream.minutes")
