@@ -1,4 +1,4 @@
-"""Experiments: the models of two publications are served side by side, each to the users that a hash assigns to it.
+"""Experiments: the models of two publications are served side by side. A hash assigns each user to one of them.
 
 An experiment names two models. Each `recommend` run publishes recommendations of both in one transaction: those of the
 control are live, and those of the treatment are served beside them (`ml.experiment_publications`). A row of
@@ -28,7 +28,11 @@ from recommender.publishing.scoring import load_champion_model
 
 @dataclass(frozen=True)
 class RunningExperiment:
-    """The running experiment, with the model of its treatment."""
+    """The running experiment, with the model of its treatment.
+
+    `treatment_share` is the fraction of users, from 0 to 1, who get the treatment. `paused_why` is the reason why all
+    users get the control; None if the experiment is not paused.
+    """
 
     experiment_id: int
     control_run_id: int
@@ -39,7 +43,7 @@ class RunningExperiment:
 
 @dataclass(frozen=True)
 class ExperimentState:
-    """The newest experiment. `paused_why`: why it runs and all users still get the control; otherwise None."""
+    """The newest experiment, which may have ended. See RunningExperiment for `treatment_share` and `paused_why`."""
 
     experiment_id: int
     control_run_id: int
@@ -59,7 +63,7 @@ class ExperimentState:
 
 @readable_errors()
 def find_running(connection: Connection, champion: Champion | None) -> RunningExperiment | None:
-    """The running experiment, None if none runs or its control is not the champion's model. Raises DatabaseError."""
+    """The running experiment. None if there is none, or the champion is not its control. Raises DatabaseError."""
     row = connection.execute(load_query("recommendations/experiments.find_running_experiment")).fetchone()
     if row is None or champion is None:
         return None
@@ -84,8 +88,10 @@ def start(
 ) -> int:
     """Record an experiment that compares the model of a publication with the live model, and return its id.
 
-    The next `recommend` run serves both. Raises UnusablePublication if the publication is unknown, its model is live
-    already, or its file cannot be read; UsageError if another experiment runs; DatabaseError.
+    The next `recommend` run publishes recommendations of both. `share` is the fraction of users, from 0 to 1, who get
+    the treatment. Raises UnusablePublication if the publication is unknown, its model is live already, or nothing is
+    live; UsageError if another experiment runs; PublicationError if another publication goes live meanwhile;
+    ModelFileError or ObjectStoreError if the model file cannot be read; DatabaseError.
     """
     row = connection.execute(
         load_query("recommendations/experiments.find_model_run_of_publication"), {"publication_id": publication_id}
@@ -112,7 +118,7 @@ def start(
     with connection.transaction():
         publication.lock_live_publication(connection)
         if publication.newest_live_id(connection) != champion.live_id:
-            raise PublicationError("another publication went live meanwhile; run again")
+            raise PublicationError("another publication went live during the check; run again")
         row = connection.execute(load_query("recommendations/experiments.start_experiment"), values).fetchone()
     if row is None:
         raise UsageError("an experiment runs already; `moovitamix experiment stop` ends it")
@@ -121,38 +127,43 @@ def start(
 
 @readable_errors()
 def stop(connection: Connection, *, promote: bool, why: str, now: datetime) -> int:
-    """End the running experiment in one transaction, and return the publication that is live then.
+    """End the running experiment in one transaction, and return the id of the publication that is live afterwards.
 
-    All users get the control again, or with `promote` the publication of the treatment goes live. Raises UsageError if
-    no experiment runs, PublicationError if the treatment is not served, DatabaseError.
+    All users get the control again. With `promote`, the publication of the treatment goes live instead. Raises
+    UsageError if no experiment runs; PublicationError if nothing is live, or with `promote` if the treatment is not
+    served; DatabaseError.
     """
     with connection.transaction():
         publication.lock_live_publication(connection)
-        served = connection.execute(load_query("recommendations/experiments.find_served_treatment")).fetchone()
+        served_treatment = connection.execute(
+            load_query("recommendations/experiments.find_served_treatment")
+        ).fetchone()
         outcome = "promoted" if promote else "stopped"
-        ended = connection.execute(
+        ended_experiment = connection.execute(
             load_query("recommendations/experiments.end_experiment"), {"ended_at": now, "outcome": outcome, "why": why}
         ).fetchone()
-        if ended is None:
+        if ended_experiment is None:
             raise UsageError("no experiment runs")
-        is_served = served is not None and served[0] == ended[0]
+        (experiment_id,) = ended_experiment
+        is_served = served_treatment is not None and served_treatment[0] == experiment_id
         if promote and not is_served:
             raise PublicationError(
-                f"experiment {ended[0]} is paused, so its treatment has no current recommendations; run recommend first"
+                f"experiment {experiment_id} is paused, so its treatment has no current recommendations; "
+                "run recommend first"
             )
         champion = find_champion(connection)
         if champion is None:
-            raise PublicationError("nothing is live")
-        live_id = served[1] if promote and served is not None else champion.publication_id
+            raise PublicationError("nothing is live; run recommend first")
+        live_id = served_treatment[1] if promote and served_treatment is not None else champion.publication_id
         if is_served:
-            reason = f"experiment {ended[0]} {outcome}: {why}"
+            reason = f"experiment {experiment_id} {outcome}: {why}"
             publication.go_live(connection, Publication(live_id), now, reason)
     return int(live_id)
 
 
 @readable_errors()
 def record_pause(connection: Connection, experiment_id: int, why: str | None) -> None:
-    """Record why the newest recommendations have no treatment; None if they have one. Raises DatabaseError."""
+    """Record why the newest recommendations have no treatment. None means that they have one. Raises DatabaseError."""
     values = {"experiment_id": experiment_id, "why": why}
     connection.execute(load_query("recommendations/experiments.record_pause"), values)
 
