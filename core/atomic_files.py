@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a temporary file in the same folder, then a rename."""
+"""Write files whole or not at all: write a temporary file in the same folder, then rename it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO
 from uuid import uuid4
 
 # Earlier versions named unfinished pages `.<name>.part`.
-_UNFINISHED = (".tmp-*", ".*.part")
+_TEMPORARY_NAMES = (".tmp-*", ".*.part")
 
 
 @contextmanager
@@ -22,8 +22,8 @@ def atomic_writer(path: Path, *, mode: int | None = None, durable: bool = False)
     content is synced before the rename, and the folder after it, so the file survives a power failure once the block
     has ended. Raises OSError.
     """
-    with unfinished_file(path) as unfinished:
-        descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666 if mode is None else mode)
+    with unfinished_file(path) as temporary_path:
+        descriptor = os.open(temporary_path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666 if mode is None else mode)
         with os.fdopen(descriptor, "w+b") as file:
             if mode is not None:
                 os.fchmod(descriptor, mode)
@@ -46,14 +46,17 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def unfinished_file(path: Path) -> Iterator[Path]:
-    """A path in the same folder to write to. The file replaces `path` when the block succeeds; else it is deleted."""
-    unfinished = path.with_name(f".tmp-{uuid4().hex}")
+    """Yield a path in the same folder to write to. Its file replaces `path` when the block succeeds, or is deleted.
+
+    Raises OSError.
+    """
+    temporary_path = path.with_name(f".tmp-{uuid4().hex}")
     try:
-        yield unfinished
-        unfinished.replace(path)
+        yield temporary_path
+        temporary_path.replace(path)
     except BaseException:
         with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+            temporary_path.unlink(missing_ok=True)
         raise
 
 
@@ -64,8 +67,8 @@ def write_atomically(path: Path, content: bytes | str, *, mode: int | None = Non
 
 
 def unfinished_files(folder: Path) -> Iterator[Path]:
-    """The temporary files in a folder: those being written, and those that killed processes left."""
-    for pattern in _UNFINISHED:
+    """The temporary files in a folder: those of running writers, and those of killed processes."""
+    for pattern in _TEMPORARY_NAMES:
         yield from folder.glob(pattern)
 
 

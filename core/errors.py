@@ -30,7 +30,7 @@ MoovitamixError
 │   ├── ClusterUnavailable       the scheduler does not answer or was lost, or no worker computes in time
 │   └── BlockFailed              a block ended its worker twice
 ├── PublicationError             recommendations cannot be published, or a rollback to them is impossible
-└── UnexpectedError              a defect in our code; shows its type and place, but not its text, which may quote a row
+└── UnexpectedError              a defect in our code; shows type and place, not the text, which may quote a row
 
 Only a `TransientSourceError` is retried.
 A message is one line. It says what happened, where, and what to do next. It never holds personal data.
@@ -119,7 +119,10 @@ class BatchBlocked(MoovitamixError):
 
 
 class StreamAuditFailed(MoovitamixError):
-    """Streamed sessions or fresh recommendations failed their audit. The sessions stay, failed lists are deleted."""
+    """Streamed sessions or fresh recommendations failed their audit. Sessions stay, and failed lists are deleted.
+
+    `deleted_lists` is the number of deleted recommendation lists.
+    """
 
     def __init__(self, failed: Sequence[BatchBlocked], deleted_lists: int) -> None:
         failures = "; ".join(f"{audit.batch_id} failed: {'; '.join(audit.failures)}" for audit in failed)
@@ -177,7 +180,7 @@ class ModelFileError(ModelError):
 
 
 class ComputeError(MoovitamixError):
-    """Blocks of work could not be computed on the Dask cluster. Nothing of their results is used."""
+    """Blocks of work could not be computed on the Dask cluster. None of their results is used."""
 
 
 class ClusterUnavailable(ComputeError):
@@ -206,7 +209,7 @@ REFUSALS = (UsageError, ReplayRefused)
 
 @contextmanager
 def named_errors() -> Iterator[None]:
-    """Convert other exceptions to a MoovitamixError: one batch cannot end a run, and no message quotes a row.
+    """Convert other exceptions to a MoovitamixError, so that one batch cannot end a run and no message quotes a row.
 
     Raises DiskFull or LandingError for an OSError, and UnexpectedError for other exceptions. A MoovitamixError passes
     unchanged.

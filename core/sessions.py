@@ -1,4 +1,4 @@
-"""Configures every session with Postgres, and the environment of every program of Postgres.
+"""Configures every session with Postgres, and the environment of every Postgres program.
 
 Formats, encoding, time zone, search path, planner limits and write access are the same on every connection. They do
 not depend on libpq's environment variables, a service file, or the defaults of a database or role.
@@ -107,7 +107,7 @@ _SOCKET_SECURITY = {
     "requirepeer": "",
     "gssencmode": "disable",
 }
-# Variables of libpq that are no connection options. It sends the first three to the server nevertheless.
+# Variables of libpq that are not connection options. libpq sends the first three of them to the server.
 _OTHER_VARIABLES = ("PGDATESTYLE", "PGTZ", "PGGEQO", "PGSYSCONFDIR", "PGLOCALEDIR", "PGDATA")
 _APPLY_SETTINGS = load_query("session/apply_settings")
 
@@ -155,7 +155,7 @@ async def configure_connection(connection: psycopg.AsyncConnection[Any], url: st
 def forget_environment() -> None:
     """Remove libpq's variables from the environment of this process, except those of secrets and network security.
 
-    Options of a connection cannot override all of them: an invalid `PGSERVICE` or `PGTZ` makes every connection fail.
+    The options of a connection cannot override all variables: an invalid `PGSERVICE` or `PGTZ` makes it fail.
     """
     names = [option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar]
     for name in {*names, *_OTHER_VARIABLES} - _HONOURED:
@@ -220,7 +220,7 @@ def _options(settings: Mapping[str, str]) -> str:
 
 
 def connection_keywords(url: str) -> dict[str, Any]:
-    """The arguments of a connection besides its URL. On a socket, they override libpq's variables for security."""
+    """The arguments of a connection besides its URL. On a socket, they override the security variables of libpq."""
     parts = _parts(url)
     keywords: dict[str, Any] = {"client_encoding": "UTF8"}
     if _is_local(parts):
@@ -232,7 +232,7 @@ def connection_keywords(url: str) -> dict[str, Any]:
 
 
 def _lift_time_limits(info: psycopg.ConnectionInfo) -> LiteralString:
-    """The first statement. A default limit of a millisecond would cancel the statement that applies the settings."""
+    """The first statement. Otherwise, a default limit of 1 ms would cancel the statement that applies the settings."""
     if info.server_version >= 170_000:
         return "set statement_timeout = 0; set transaction_timeout = 0"
     return "set statement_timeout = 0"
@@ -241,7 +241,7 @@ def _lift_time_limits(info: psycopg.ConnectionInfo) -> LiteralString:
 def _session_settings(url: str, settings: Mapping[str, str]) -> dict[str, Sequence[str]]:
     """The parameters of `session/apply_settings`.
 
-    They repeat the options of the URL, because a connection pooler may have dropped them, even a role.
+    They repeat the options of the URL, including a role, because a connection pooler may have dropped them.
     """
     options = _OPTION.findall(_parts(url).get("options", ""))
     url_settings = {name.lower(): re.sub(r"\\(.)", r"\1", value) for name, value in options}
@@ -257,11 +257,11 @@ def _refuse_unfit(info: psycopg.ConnectionInfo, session: Mapping[str, str]) -> N
     database = f'the database "{info.dbname}" on {info.host or "this machine"}, port {info.port},'
     if (encoding := session["server_encoding"]) != "UTF8":
         raise UnfitDatabase(
-            f"{database} has the encoding {encoding}, and this needs UTF8; create one with "
+            f"{database} has the encoding {encoding}, but must have UTF8; create another with "
             "create database moovitamix encoding 'UTF8' locale 'C' template template0, and set DATABASE_URL to it"
         )
     if (role := session["session_replication_role"]) != "origin":
         raise UnfitDatabase(
-            f"{database} gives this login session_replication_role = {role}, with which foreign keys are not checked; "
+            f"{database} gives this login session_replication_role = {role}, so foreign keys are not checked; "
             "remove it with alter role or alter database ... reset session_replication_role, then run again"
         )

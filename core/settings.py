@@ -26,9 +26,9 @@ from core.errors import SettingsError
 from core.proxies import is_loopback
 from core.tls import check_tls_files
 
-# In the current folder, which is the project's.
+# Relative to the current folder, which is the folder of the project.
 ENV_FILE = ".env"
-# From one ingest at 04:00 until 07:00 on the next day.
+# An ingest starts at 04:00. The next one must have published by 07:00 on the next day.
 PUBLISHED_WITHIN_HOURS = 27
 _EMPTY = "must not be empty; leave it out for the default"
 # Other classes of settings, for the names of their fields. They are looked up by name, because `core` imports no other
@@ -68,12 +68,12 @@ def _optional_http_url(url: str) -> str:
 
 
 def _issuer_url(url: str, info: ValidationInfo) -> str:
-    """Refuse an unencrypted connection to another machine, and a missing address of our own for the way back."""
+    """Refuse an unencrypted connection to another machine, and an issuer without SERVING_PUBLIC_URL."""
     issuer = _optional_http_url(url)
     if issuer.startswith("http:") and not is_loopback(urlsplit(issuer).hostname or ""):
-        raise ValueError("must be https://, because who answers decides who signs in")
+        raise ValueError("must be https://, because the service at this address decides who may sign in")
     if issuer and not info.data.get("serving_public_url"):
-        raise ValueError("needs SERVING_PUBLIC_URL, where the sign-in service sends browsers back to")
+        raise ValueError("needs SERVING_PUBLIC_URL, the address to which the sign-in service sends browsers back")
     return issuer
 
 
@@ -162,7 +162,7 @@ def _needed_with_pubsub(subscription: str, info: ValidationInfo) -> str:
 def _fits_sasl(value: Any, info: ValidationInfo) -> Any:
     """Refuse an unused login, and a missing login."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    protocol = info.data.get("stream_security_protocol")  # none if it is wrong
+    protocol = info.data.get("stream_security_protocol")  # None if its own check failed
     if protocol and protocol.startswith("SASL") and not text:
         raise ValueError(f"must be set with STREAM_SECURITY_PROTOCOL={protocol}")
     if protocol and not protocol.startswith("SASL") and text:
@@ -196,7 +196,7 @@ def _dask_address(address: str) -> str:
 
 
 def _fits_dask_tls(file: Path | None, info: ValidationInfo) -> Path | None:
-    """Refuse a TLS file that would not be used, and a missing one."""
+    """Refuse a TLS file that would not be used, and a missing TLS file."""
     address = info.data.get("dask_scheduler", "")
     if address.startswith("tls:") and file is None:
         raise ValueError("must be set with a DASK_SCHEDULER of tls://")
@@ -367,7 +367,7 @@ class Settings(BaseSettings):
 
     @property
     def embedded(self) -> bool:
-        """Whether the embedded Postgres is in use."""
+        """Whether the embedded Postgres is used, because no login of another server is set."""
         urls = (
             self.database_url,
             self.ingest_database_url,
@@ -390,7 +390,7 @@ class Settings(BaseSettings):
 
 
 def alert_urls_of(settings: Settings) -> list[str]:
-    """The addresses for notifications. They hold passwords."""
+    """The addresses to which notifications are sent. They contain passwords."""
     text = settings.alert_urls.get_secret_value()
     return _BETWEEN_URLS.split(text) if text else []
 
@@ -408,8 +408,8 @@ def setting_names() -> set[str]:
 def load_settings(*, data_dir_is_written: bool = True) -> Settings:
     """Read the environment and `.env`, and create DATA_DIR.
 
-    Raises SettingsError. Its one line names each wrong setting, or says why DATA_DIR cannot be used. With
-    `data_dir_is_written=False`, DATA_DIR may be read-only.
+    With `data_dir_is_written=False`, DATA_DIR may be read-only. Raises SettingsError with one line, which names each
+    wrong setting or says why DATA_DIR cannot be used.
     """
     names = setting_names()
     check_env_file(Path(ENV_FILE), names)
@@ -427,7 +427,7 @@ def load_settings(*, data_dir_is_written: bool = True) -> Settings:
 
 
 def wrong_values(error: ValidationError, prefix: str = "") -> Iterator[str]:
-    """A message for each wrong setting. It has the name, and not the value, which may be secret."""
+    """A message for each wrong setting. It contains the name, but not the value, which may be secret."""
     for detail in error.errors():
         name = f"{prefix}{detail['loc'][0]}".upper()
         generic = detail["type"] != "value_error"
@@ -442,24 +442,24 @@ def as_clause(message: str) -> str:
 
 def _ensure_data_dir(data_dir: Path) -> Path:
     """Create the folder unless it exists, and return its absolute path. Raises SettingsError."""
-    shown = repr(str(data_dir))
+    quoted = repr(str(data_dir))
     if any(not character.isprintable() for character in str(data_dir)):
-        raise SettingsError(f"wrong setting: DATA_DIR {shown} has a control character or is not text; choose another")
+        raise SettingsError(f"wrong setting: DATA_DIR {quoted} has a control character or is not text; choose another")
     try:
         folder = data_dir.expanduser().resolve()
         if "?" in str(folder):
-            raise SettingsError(f"wrong setting: DATA_DIR {shown} has a ?, which ends a URL; choose another")
+            raise SettingsError(f"wrong setting: DATA_DIR {quoted} has a ?, which ends a URL; choose another")
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise SettingsError(f"wrong setting: DATA_DIR {shown} is no folder; choose another") from None
+        raise SettingsError(f"wrong setting: DATA_DIR {quoted} is no folder; choose another") from None
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"wrong setting: DATA_DIR {shown} cannot be created: {reason}{_owner(data_dir)}") from None
+        raise SettingsError(f"wrong setting: DATA_DIR {quoted} cannot be created: {reason}{_owner(data_dir)}") from None
     return folder
 
 
 def must_be_writable(folder: Path) -> None:
-    """Raises SettingsError unless this user can write to DATA_DIR and to our folders in it."""
+    """Raises SettingsError unless this user can write to DATA_DIR and to the project's folders in it."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
         subfolders = [subfolder for subfolder in DataLayout(folder).written_folders if subfolder.is_dir()]
@@ -475,7 +475,7 @@ def must_be_writable(folder: Path) -> None:
 def _not_writable(folder: Path, reason: str | None) -> str:
     return (
         f"wrong setting: DATA_DIR cannot be used, {str(folder)!r} cannot be written: {reason}{_owner(folder)}; "
-        "choose another DATA_DIR, or make this one writable for the user who runs this"
+        "choose another DATA_DIR, or make this folder writable for the current user"
     )
 
 

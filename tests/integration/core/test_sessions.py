@@ -143,7 +143,7 @@ def test_a_login_without_rights_is_refused_where_triggers_are_off(hostile: str, 
         server.execute("create role plain_login login")
     try:
         url = hostile.replace("//postgres@", "//plain_login@")
-        with pytest.raises(DatabaseError, match="session_replication_role = replica, with which foreign keys are not"):
+        with pytest.raises(DatabaseError, match="session_replication_role = replica, so foreign keys are not"):
             connect(url)
         with open_connection(postgres) as server:
             server.execute("alter database hostile reset session_replication_role")
@@ -176,7 +176,7 @@ def test_a_database_that_is_not_utf8_is_refused(
     with open_connection(postgres) as server:
         server.execute(f"create database {name} template template0 encoding '{encoding}' locale 'C'")
     message = (
-        f'the database "{name}" on .*, port 5432, has the encoding {encoding}, and this needs UTF8; create one with'
+        f'the database "{name}" on .*, port 5432, has the encoding {encoding}, but must have UTF8; create another with'
     )
     try:
         with pytest.raises(UnfitDatabase, match=message):

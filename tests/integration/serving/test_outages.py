@@ -141,7 +141,7 @@ def test_wrong_database_encoding_is_logged(postgres: str, caplog: pytest.LogCapt
             server.execute("drop database serving_latin1 with (force)")
     messages = [record.getMessage() for record in caplog.records if record.name == "serving.database"]
     assert len(messages) == 1
-    assert "has the encoding LATIN1, and this needs UTF8; create one with" in messages[0]
+    assert "has the encoding LATIN1, but must have UTF8; create another with" in messages[0]
 
 
 def test_api_waits_for_the_schema(empty_database: str) -> None:
