@@ -13,20 +13,20 @@ from core.queries import compose_query, load_query
 
 @readable_errors()
 def count_partitions(connection: Connection) -> int:
-    """The number of partitions of `mart.user_track_plays`, 1 if it is one table. Raises DatabaseError."""
+    """The number of partitions of `mart.user_track_plays`. 1 if it is a single table. Raises DatabaseError."""
     row = connection.execute(load_query("layout/user_track_plays.count_partitions")).fetchone()
     return int(row[0]) if row else 1
 
 
 @readable_errors()
 def partition_user_track_plays(connection: Connection, partitions: int) -> None:
-    """Store `mart.user_track_plays` in this number of partitions by user, in one transaction. 1 is one table.
+    """Store `mart.user_track_plays` in this number of partitions by user, in one transaction. 1 means a single table.
 
     All rows, rights and comments stay. The caller owns the schema and holds the warehouse lock. Until the end of the
     transaction, the table takes twice its space and cannot be read. Raises DatabaseError.
     """
     with connection.transaction():
-        connection.execute(load_query("layout/user_track_plays.set_aside"))
+        connection.execute(load_query("layout/user_track_plays.rename_table"))
         if partitions == 1:
             connection.execute(load_query("layout/user_track_plays.create_table"))
         else:
@@ -38,18 +38,19 @@ def partition_user_track_plays(connection: Connection, partitions: int) -> None:
         connection.execute(load_query("layout/user_track_plays.copy_rows"))
         for (statement,) in connection.execute(load_query("layout/user_track_plays.find_rights")).fetchall():
             connection.execute(statement)
-        connection.execute(load_query("layout/user_track_plays.drop_before"))
+        connection.execute(load_query("layout/user_track_plays.drop_renamed_table"))
     connection.execute("analyze mart.user_track_plays")
 
 
 @readable_errors()
-def move_old_months(connection: Connection, tablespace: str, before: date) -> int:
-    """Move the months of sessions and plays that ended before the month of `before` to a tablespace, with their keys.
+def move_old_months(connection: Connection, tablespace: str, cutoff: date) -> int:
+    """Move the months of sessions and plays before the month of `cutoff` to a tablespace, with their keys.
 
-    Each table or index is moved in a transaction of its own, which blocks its readers. Returns their number. The caller
-    owns the months and holds the warehouse lock. Raises SettingsError if the tablespace cannot be used, DatabaseError.
+    Each table or index is moved in its own transaction, which blocks its readers. Returns the number of moved tables
+    and indexes. The caller owns the months and holds the warehouse lock. Raises SettingsError if the tablespace cannot
+    be used, DatabaseError.
     """
-    values = {"tablespace": tablespace, "before": before}
+    values = {"tablespace": tablespace, "cutoff": cutoff}
     row = connection.execute(load_query("layout/old_months.find_tablespace"), values).fetchone()
     if row is None:
         raise SettingsError(f"OLD_MONTHS_TABLESPACE names {tablespace}, which Postgres does not have; create it first")

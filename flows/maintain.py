@@ -88,9 +88,9 @@ def _prune(settings: Settings, clock: Clock, age: timedelta) -> dict[str, int]:
         with lineage_of_step(run.lineage, "prune_experiments", run.clock):
             pruned |= retention.prune_experiments(run.connection, oldest)
         if settings.old_months_tablespace:
-            before = months_before(run.clock().date(), settings.old_months_after)
-            moved = move_old_months(run.connection, settings.old_months_tablespace, before)
-            print(f"{moved} tables and indexes of months before {before:%Y-%m} moved", flush=True)
+            cutoff = months_before(run.clock().date(), settings.old_months_after)
+            moved = move_old_months(run.connection, settings.old_months_tablespace, cutoff)
+            print(f"{moved} tables and indexes of months before {cutoff:%Y-%m} moved", flush=True)
         return pruned | _prune_docs(settings, oldest)
 
 

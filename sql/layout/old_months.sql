@@ -14,7 +14,7 @@ left join pg_index as key on key.indrelid = month.oid
 join pg_class as moved on moved.oid in (month.oid, key.indexrelid)
 left join pg_tablespace as current_tablespace on current_tablespace.oid = moved.reltablespace
 where partition.inhparent in ('warehouse.listen_history'::regclass, 'warehouse.listen_history_tracks'::regclass)
-    and substring(month.relname from '[0-9]+_[0-9]+$') < to_char(%(before)s::date, 'YYYY_MM')
+    and substring(month.relname from '[0-9]+_[0-9]+$') < to_char(%(cutoff)s::date, 'YYYY_MM')
     and current_tablespace.spcname is distinct from %(tablespace)s
 group by moved.oid, moved.relkind, moved.relname
 order by moved.relkind desc, moved.relname;

@@ -4,7 +4,7 @@ select case relkind when 'p' then (select count(*) from pg_inherits where inhpar
 from pg_class as relation
 where relation.oid = 'mart.user_track_plays'::regclass;
 
--- name: set_aside
+-- name: rename_table
 -- Renames the table, so that another table can have its name. Readers and writers wait until the transaction ends.
 lock table mart.user_track_plays in access exclusive mode;
 alter table mart.user_track_plays rename to user_track_plays_before;
@@ -53,6 +53,6 @@ from (
 ) as taken_over
 order by step;
 
--- name: drop_before
--- Drops the old table with its partitions.
+-- name: drop_renamed_table
+-- Drops the renamed table with its partitions.
 drop table mart.user_track_plays_before;

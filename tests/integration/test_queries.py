@@ -128,14 +128,14 @@ SYNTAX_ONLY = {
 }
 # Queries that need the result of others of the same file.
 AFTER = {
-    "layout/user_track_plays.create_table": ("set_aside",),
-    "layout/user_track_plays.create_partitioned_table": ("set_aside",),
-    "layout/user_track_plays.create_partition": ("set_aside", "create_partitioned_table"),
-    "layout/user_track_plays.copy_rows": ("set_aside", "create_table"),
-    "layout/user_track_plays.find_rights": ("set_aside", "create_table"),
+    "layout/user_track_plays.create_table": ("rename_table",),
+    "layout/user_track_plays.create_partitioned_table": ("rename_table",),
+    "layout/user_track_plays.create_partition": ("rename_table", "create_partitioned_table"),
+    "layout/user_track_plays.copy_rows": ("rename_table", "create_table"),
+    "layout/user_track_plays.find_rights": ("rename_table", "create_table"),
     "marts/daily.create_activity_changes_of_user": ("drop_changes",),
     "marts/daily.create_track_changes_of_user": ("drop_changes",),
-    "layout/user_track_plays.drop_before": ("set_aside", "create_table"),
+    "layout/user_track_plays.drop_renamed_table": ("rename_table", "create_table"),
 }
 _PLANNED = re.compile(
     r"(select|with|insert|update|delete|create (unlogged |temporary )?table \S+( on commit drop)? as)\b"
