@@ -1,4 +1,4 @@
-"""Results of an audit. The auditor creates them and the ledger stores them."""
+"""Results of an audit. The auditor creates them, and the ledger stores them."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class AuditReport:
 
 @dataclass(frozen=True)
 class LearnedRange:
-    """The range that is normal for a figure of a batch. `description` is the sentence for a value outside.
+    """The range that is normal for a figure of a batch, learned from earlier days.
 
-    `figure` is a column of the batch's profile. `requirement` is the sentence of the rule, `observed` the value as
-    text.
+    `figure` is a column of the batch's profile. `lower` and `upper` are in its unit. `requirement` is the sentence of
+    the rule, `observed` the value of this batch as text. `description` is the sentence for a value outside the range.
     """
 
     figure: str
@@ -81,7 +81,10 @@ class LearnedRange:
 
 @dataclass(frozen=True)
 class AuditTarget:
-    """The batch to audit: two tables of the schema `staging`, one with its rows, one with its profile of one row."""
+    """The batch to audit: `rows_table` and `profile_table` are tables of the schema `staging`.
+
+    The profile has one row, with the figures of the whole batch.
+    """
 
     batch_id: str
     endpoint: AuditedTable

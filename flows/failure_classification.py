@@ -1,4 +1,4 @@
-"""Classify the error of a failed run: the name of its final state, and what to notify. Nothing here sends anything."""
+"""Classify the error of a failed run: the name of its final state, and its notifications. It sends nothing."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _UNAFFECTED = "published data; a failed run does not change them."
 
 @dataclass(frozen=True)
 class RunFailure:
-    """Why a run failed, and what to notify.
+    """Why a run failed, and the notifications about it.
 
-    Prefect's automation sends `failure`, with the message of the state. Each of `blocked` and `failed_audits` is an
-    event. `cause` opens an incident: "database", "disk" or empty.
+    `name` and `message` are those of the final state. Prefect's automation sends `failure`. Each notification of
+    `blocked` and `failed_audits` is emitted as an event. A `cause`, "database" or "disk", opens an incident.
     """
 
     name: Literal["Failed", "Blocked", "DependencyUnavailable", "Refused"]
@@ -43,7 +43,7 @@ class RunFailure:
 
 
 def classify_failure(run: str, error: MoovitamixError, now: datetime) -> RunFailure:
-    """Return the failure of the run with that name."""
+    """Return the failure of a run. `run` is the name of the run."""
     if isinstance(error, IngestIncomplete):
         return _incomplete_ingest(run, error, now)
     if isinstance(error, REFUSALS):
@@ -92,14 +92,16 @@ def _incomplete_ingest(run: str, error: IngestIncomplete, now: datetime) -> RunF
 
 def _blocked_batch(blocked: BatchResult, waiting: Sequence[BatchResult], now: datetime) -> Notification:
     batch_id = blocked.batch.batch_id
-    dependents = [result for result in waiting if blocked.batch.endpoint in ENDPOINTS[result.batch.endpoint].depends_on]
+    dependent_results = [
+        result for result in waiting if blocked.batch.endpoint in ENDPOINTS[result.batch.endpoint].depends_on
+    ]
     return Notification(
         key=f"batch-blocked:{batch_id}",
         severity="critical",
         summary=f"{batch_id} is blocked",
-        detail=f"{blocked.reason}{_waiting_batches(dependents)}",
+        detail=f"{blocked.reason}{_waiting_batches(dependent_results)}",
         since=now,
-        unaffected=f"what was published before is live; raw pages and staged rows of {batch_id} are kept.",
+        unaffected=f"the previously published data is live; raw pages and staged rows of {batch_id} are kept.",
         next=f"correct the source or the threshold, then run: .venv/bin/python -m flows.replay {batch_id}; "
         f"{RUNBOOK}#a-batch-is-blocked",
     )
@@ -118,16 +120,16 @@ def _blocked_recommendations(error: BatchBlocked, now: datetime) -> Notification
 
 
 def _failed_stream_audit(audit: BatchBlocked, deleted_lists: int, now: datetime) -> Notification:
-    """The notification about one table. Its key names the failed expectations, so each cause is sent once a day."""
+    """The notification about one table. Its key has the failed expectations, so each combination is sent once a day."""
     table = audit.batch_id.partition("-")[0]
-    rules = "+".join(result.expectation for result in audit.results if result.blocks)
+    expectations = "+".join(result.expectation for result in audit.results if result.blocks)
     unaffected = (
         f"published recommendations; {deleted_lists} failed lists were deleted, so serving shows the published ones."
         if table == FRESH_RECOMMENDATIONS
         else "the warehouse: the snapshot decides which sessions are published."
     )
     return Notification(
-        key=f"stream-audit:{table}:{rules}",
+        key=f"stream-audit:{table}:{expectations}",
         severity="critical",
         summary=f"{audit.batch_id} failed",
         detail="; ".join(audit.failures),

@@ -198,7 +198,7 @@ def unpublished(since: datetime, hours: float) -> Notification:
         summary="nothing was published in time",
         detail=f"no ingest published a batch or found all batches unchanged within {hours:g} hours",
         since=since,
-        unaffected="what was published before; it is still live.",
+        unaffected="the previously published data; it is still live.",
         next=f".venv/bin/python -m flows.ingest; {RUNBOOK}#nothing-was-published",
     )
 
