@@ -37,18 +37,18 @@ def _parse(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_bytes().decode())
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no UTF-8 text; {_REMEDY}") from None
+        raise UsageError(f"{path} is not UTF-8 text; {_REMEDY}") from None
     except (yaml.YAMLError, *_WRONG_VALUES) as error:
         mark = getattr(error, "problem_mark", None)
         line = f": line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path} is no YAML{line}; {_REMEDY}") from None
+        raise UsageError(f"{path} is not YAML{line}; {_REMEDY}") from None
     if not isinstance(content, dict) or content.get("kind") != "DataContract":
-        raise UsageError(f"{path} is no data contract: it lacks the line `kind: DataContract`; {_REMEDY}")
+        raise UsageError(f"{path} is not a data contract: it lacks the line `kind: DataContract`; {_REMEDY}")
     return content
 
 
 def _check_elements(elements: object, place: str, key: str) -> None:
-    """Check a list whose elements each have a `key` of their own."""
+    """Check that `elements` is a list of mappings, and that no two of them have the same value of `key`."""
     if not isinstance(elements, list):
         raise _Malformed(f"`{place}` must be a list")
     known: set[tuple[type, object]] = set()  # in Python, 1 equals True
@@ -58,9 +58,9 @@ def _check_elements(elements: object, place: str, key: str) -> None:
             raise _Malformed(f"{where} must be a mapping")
         value = element.get(key)
         if key not in element or isinstance(value, list | dict | set) or (key == "name" and not isinstance(value, str)):
-            raise _Malformed(f"{where} lacks `{key}`, or it is no {'text' if key == 'name' else 'single value'}")
+            raise _Malformed(f"{where} lacks `{key}`, or it is not {'a text' if key == 'name' else 'a single value'}")
         if (type(value), value) in known:
-            raise _Malformed(f"{where} has the {key} `{value}` of another element")
+            raise _Malformed(f"{where} has the same {key} as another element, `{value}`")
         known.add((type(value), value))
         if key == "name":
             _check_field(element, f"{place}.{value}")

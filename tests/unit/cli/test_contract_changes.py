@@ -130,7 +130,7 @@ def test_values_of_different_types_differ(tmp_path: Path) -> None:
 
 def test_other_file_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, {"kind": "Deployment"}, OLD) == 2
-    assert "is no data contract" in capsys.readouterr().err
+    assert "is not a data contract" in capsys.readouterr().err
     assert main([str(tmp_path / "missing.yaml")]) == 2
 
 
@@ -141,7 +141,7 @@ def test_other_file_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixtu
         ({"schema": {"mart.days": {}}}, "`schema` must be a list"),
         ({"schema": ["mart.days"]}, "element 1 of `schema` must be a mapping"),
         ({"schema": [*OLD["schema"], {"properties": []}]}, "element 3 of `schema` lacks `name`"),
-        ({"schema": [{"name": "a"}, {"name": "a"}]}, "element 2 of `schema` has the name `a` of another element"),
+        ({"schema": [{"name": "a"}, {"name": "a"}]}, "element 2 of `schema` has the same name as another element, `a`"),
         ({"schema": [{"name": ["a"]}]}, "element 1 of `schema` lacks `name`"),
         ({"schema": [{"name": "a", "properties": "b"}]}, "`schema.a.properties` must be a list"),
         ({"schema": [{"name": "a", "properties": [{"type": 1}]}]}, "element 1 of `schema.a.properties` lacks `name`"),
@@ -178,18 +178,18 @@ def test_malformed_contract_is_a_usage_error_that_names_the_element(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"\x00\xff\xfe", "is no UTF-8 text"),
-        (b"kind: DataContract\x00", "is no YAML"),
-        (b"kind: [DataContract\nschema: 3", "is no YAML: line 2"),
-        (b"kind: DataContract\nversion: 2026-99-99", "is no YAML"),
-        (b"kind: !!bool maybe", "is no YAML"),
-        (b"kind: !!timestamp maybe", "is no YAML"),
-        (b"kind: !!python/object:os.system {}", "is no YAML: line 1"),
-        (b"? {a: b}\n: c", "is no YAML: line 1"),
+        (b"\x00\xff\xfe", "is not UTF-8 text"),
+        (b"kind: DataContract\x00", "is not YAML"),
+        (b"kind: [DataContract\nschema: 3", "is not YAML: line 2"),
+        (b"kind: DataContract\nversion: 2026-99-99", "is not YAML"),
+        (b"kind: !!bool maybe", "is not YAML"),
+        (b"kind: !!timestamp maybe", "is not YAML"),
+        (b"kind: !!python/object:os.system {}", "is not YAML: line 1"),
+        (b"? {a: b}\n: c", "is not YAML: line 1"),
         (b"[" * 10_000, "is nested too deeply"),
         (b"kind: DataContract\nschema: &loop\n- name: a\n  properties: *loop", "is nested too deeply"),
-        (b"- kind: DataContract", "is no data contract"),
-        (b"", "is no data contract"),
+        (b"- kind: DataContract", "is not a data contract"),
+        (b"", "is not a data contract"),
         (b"kind: DataContract", "`schema` must be a list"),
     ],
 )
