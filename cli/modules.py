@@ -21,8 +21,8 @@ def run_module(module: str, *positionals: object, **options: object) -> int:
     os.chdir(ROOT)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except SystemExit as system_exit:
+        return system_exit.code if isinstance(system_exit.code, int) else int(system_exit.code is not None)
     return 0
 
 

@@ -1,7 +1,7 @@
 """Consume messages again, from a time on: `moovitamix stream replay --from TIME`.
 
-The offsets in the database move back, and running consumers follow within a second. A message that is stored already
-changes nothing. A replay stores messages that were rejected, if the rules accept them now, and sessions that were lost.
+The command moves the offsets in the database back, and running consumers follow within a second. A message that is
+stored already changes nothing. A replay stores lost sessions, and rejected messages that the rules accept now.
 Kafka only: Pub/Sub cannot go back without dropping older messages that are not consumed yet.
 Exit code 0: done; 1: broker or database does not answer; 2: streaming is off, or a wrong argument or setting.
 """
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Move the offsets back, and print how far. Returns the exit code."""
     prepare_terminal()
     parser = argparse.ArgumentParser(prog="python -m cli.stream_replay", description=__doc__)
-    parser.add_argument("--from", dest="since", type=_moment, required=True, help="UTC time, as 2026-11-22T03:00")
+    parser.add_argument("--from", dest="since", type=_moment, required=True, help="UTC time, such as 2026-11-22T03:00")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON document")
     options = parser.parse_args(arguments)
     settings = load_stream_settings()
@@ -40,11 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UsageError("replay needs Kafka; with Pub/Sub, publish the messages again (docs/streaming.md)")
     if options.since > clock_of(settings)():
         raise UsageError(f"--from {options.since:%Y-%m-%dT%H:%M} is in the future: there are no messages to replay")
-    first = read_topic_state(settings, options.since)
+    start = read_topic_state(settings, options.since)
     with connect(ensure_schema_for_role(settings, STREAM)) as connection:
-        partitions = move_offsets_back(connection, first.topic_id, first.offsets)
+        partitions = move_offsets_back(connection, start.topic_id, start.offsets)
     if options.json:
-        print(json.dumps({"topic_id": first.topic_id, "partitions": [asdict(partition) for partition in partitions]}))
+        print(json.dumps({"topic_id": start.topic_id, "partitions": [asdict(partition) for partition in partitions]}))
         return 0
     for partition in partitions:
         text = f"from offset {partition.next_offset:,} on, {partition.messages:,} messages"

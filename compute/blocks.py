@@ -25,11 +25,11 @@ Result = TypeVar("Result")
 class BlockJob(Generic[State, Block, Result]):
     """A kind of work. `name` is its name in messages, such as "score users".
 
-    `compute` is a function of a module: workers import it. One thread calls it with the state and one block, and BLAS
-    has one thread too. It must not change the state, which other threads use. If `resource` is given, a worker uses
-    one unit of it for each block; in this process, the blocks then run one after another. A block may take `seconds`
-    longer than usual, and `seconds_per_thread` longer for each thread of the workers, because threads may share a limit
-    such as requests per second.
+    `compute` is a function of a module, because workers import it. One thread calls it with the state and one block.
+    BLAS has one thread too. The function must not change the state, which other threads use. If `resource` is set, a
+    worker uses one unit of it for each block. In this process, such blocks run one after another. A block may take
+    `seconds` longer than usual, and `seconds_per_thread` longer for each thread of the workers: threads may share a
+    limit, such as requests per second.
 
     `describe` names a block from its position and content. If a block ends its worker, `failure_result` returns the
     result of that block from the block and the reason. Without it, the job fails.
@@ -49,7 +49,7 @@ class ClosableState(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close or delete them, when the job has ended."""
+        """Close or delete the files and connections when the job has ended."""
 
 
 class BlockRunner(ABC):
@@ -61,8 +61,8 @@ class BlockRunner(ABC):
     ) -> Iterator[tuple[int, Result]]:
         """Yield the position and the result of every block, in any order.
 
-        The state is sent to each worker once. The iterator ends when all results were yielded, or raises the error of a
-        block, or ComputeError.
+        The state is sent to each worker once. Raises the error of a block, or ComputeError if a cluster cannot compute
+        the blocks.
         """
 
     def has_workers(self, resource: str) -> bool:
@@ -76,7 +76,7 @@ class InProcessBlockRunner(BlockRunner):
     def run(
         self, job: BlockJob[State, Block, Result], state: State, blocks: Sequence[Block]
     ) -> Iterator[tuple[int, Result]]:
-        """See BlockRunner. A few blocks are computed ahead of the consumer."""
+        """See BlockRunner. Up to one block per core is computed ahead of the consumer. Raises the error of a block."""
         threads = 1 if job.resource else min(cores(), len(blocks))
         if threads <= 1:
             with threadpool_limits(1, "blas"):

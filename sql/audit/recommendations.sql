@@ -12,8 +12,8 @@ where not exists (
 
 -- name: find_wrong_lengths
 -- One row per user whose recommendation list does not have the expected length: the requested length, or the number of
--- available tracks if there are fewer. Where played tracks are excluded, they are not available. Tracks that users have
--- hidden are not available either, but a list may have those that were hidden after it was made.
+-- available tracks if there are fewer. Played tracks are not available if the publication excludes them. Hidden tracks
+-- are not available either, but a list may contain tracks that were hidden after it was made.
 with listed as (
     select user_id, count(*) as tracks from {batch} as staged group by user_id
 ),
@@ -56,7 +56,7 @@ group by user_id
 having min(rank) <> 1 or max(rank) <> count(*) or count(distinct rank) <> count(*);
 
 -- name: find_repeated_tracks
--- One row per track that occurs twice in the list of a user.
+-- One row per track that occurs more than once in the list of a user.
 select user_id, min(rank) as rank
 from {batch}
 group by user_id, track_id
@@ -69,7 +69,7 @@ from {batch}
 where score = 'NaN' or score = 'Infinity' or score = '-Infinity';
 
 -- name: find_rising_scores
--- One row per recommendation with a higher score than the rank above it.
+-- One row per recommendation whose score is higher than the score of the previous rank.
 select user_id, rank
 from (
     select user_id, rank, score > lag(score) over (partition by user_id order by rank) as rises

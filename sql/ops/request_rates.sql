@@ -1,6 +1,6 @@
 -- name: reserve_request
--- Reserves the moment of one request to a source, and returns the seconds until then. The clock is that of the database,
--- which all processes share.
+-- Reserves the moment of one request to a source. One row: the seconds until that moment. It uses the clock of the
+-- database, which all processes share.
 insert into ops.request_rates as rate (source, free_at)
 values (%(source)s, clock_timestamp() + %(interval)s)
 on conflict (source) do update set free_at = greatest(rate.free_at, clock_timestamp()) + %(interval)s

@@ -1,5 +1,5 @@
 -- name: save_minute
--- The figures of one consumer and minute, in place of earlier ones.
+-- Saves the figures of one consumer and minute, and replaces earlier figures.
 insert into stream.minutes (
     minute, consumer_id, topic, messages, plays, rejected, parked, lists, failed_lists, lag_messages, lag_seconds,
     commit_ages, list_ages, written_at
@@ -24,9 +24,10 @@ set
     written_at = excluded.written_at;
 
 -- name: delete_minutes
--- The figures of minutes before a moment.
+-- Deletes the figures of minutes before a moment.
 delete from stream.minutes where minute < %(before)s;
 
 -- name: delete_rejected_messages
--- Rejected messages and parked sessions that were rejected before a moment. Rejected rows of batches stay.
+-- Deletes rejected messages and rejected parked sessions from before a moment. Rejected rows of batches stay: they have
+-- no rejected_at.
 delete from ops.rejected_rows where rejected_at < %(before)s;

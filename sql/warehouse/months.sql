@@ -1,6 +1,6 @@
 -- name: find_months_of_batch
 -- One row per calendar month (UTC) with new sessions in the batch, and whether the warehouse has its partition.
--- It finds the days first: they are few, so that their months are computed quickly.
+-- It first reduces the sessions to their few days, so that it computes few months.
 select month, to_regclass('warehouse.listen_history_' || to_char(month, 'YYYY_MM')) is not null
 from (
     select distinct date_trunc('month', day::timestamp)::date as month

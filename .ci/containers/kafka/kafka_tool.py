@@ -1,5 +1,5 @@
 #!/opt/venv/bin/python
-"""The options that docker-compose.yml gives to kafka-topics.sh and kafka-broker-api-versions.sh."""
+"""Replaces kafka-topics.sh and kafka-broker-api-versions.sh: it accepts the options that docker-compose.yml passes."""
 
 import argparse
 from pathlib import Path
