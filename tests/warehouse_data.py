@@ -1,4 +1,4 @@
-"""Small data sets, written directly into a migrated database in the form that ingests would leave."""
+"""Small data sets, which are written into a migrated database in the form that an ingest writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WarehouseData:
     tracks: Sequence[int] = ()
     sessions: Sequence[Session] = ()
 
-    def played(self, user: int) -> set[int]:
+    def played_tracks(self, user: int) -> set[int]:
         """All tracks that the user played."""
         return {track for session in self.sessions if session.user == user for track in session.tracks}
 
@@ -81,16 +81,16 @@ def identical_users(users: int = 40, tracks: int = 20) -> WarehouseData:
 
 def with_large_ids(data: WarehouseData) -> WarehouseData:
     """The same data with ids up to 2^63-1."""
-    last = np.iinfo(np.int64).max
+    max_id = np.iinfo(np.int64).max
     highest_user, highest_track = max(data.users), max(data.tracks)
     return WarehouseData(
-        {int(last - highest_user + user): genre for user, genre in data.users.items()},
-        [int(last - highest_track + track) for track in data.tracks],
+        {int(max_id - highest_user + user): genre for user, genre in data.users.items()},
+        [int(max_id - highest_track + track) for track in data.tracks],
         [
             Session(
-                int(last - highest_user + session.user),
+                int(max_id - highest_user + session.user),
                 session.at,
-                tuple(int(last - highest_track + track) for track in session.tracks),
+                tuple(int(max_id - highest_track + track) for track in session.tracks),
             )
             for session in data.sessions
         ],
@@ -140,7 +140,7 @@ def add_sessions(connection: Connection, sessions: Iterable[Session]) -> None:
 
 
 def insert_sessions(connection: Connection, sessions: Iterable[Session]) -> None:
-    """Insert sessions only. Other transactions can read play counts meanwhile."""
+    """Insert sessions only. Other transactions can still read the play counts."""
     (first,) = connection.execute("select coalesce(max(id), 0) + 1 from warehouse.listen_history").fetchone() or (1,)
     numbered = list(enumerate(sessions, first))
     with connection.cursor() as cursor:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 DAY = BASE_DAY
 ENDPOINTS = ("tracks", "users", "listen_history")
 STEPS = ("land", "shape", "stage", "audit", "publish")
-A_HUNDRED_MB = 100 * 2**20
+HUNDRED_MB = 100 * 2**20
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_closed_connection_keeps_its_error(query: Query) -> None:
 def test_peak_memory_is_measured_per_task(run: Run, query: Query) -> None:
     for task in ("small", "large", "large again", "small again"):
         with measuring(run, task):
-            block = b"\1" * (A_HUNDRED_MB if task.startswith("large") else 1)
+            block = b"\1" * (HUNDRED_MB if task.startswith("large") else 1)
             time.sleep(0.3)
             del block
 

@@ -1,4 +1,4 @@
-"""Under the shifted clock of `make test-under`, waits end in time, those of librdkafka too."""
+"""The shifted clock of `make test-under` does not change how long waits last, including those of librdkafka."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_models_of_an_object_store_survive_an_outage(
         recommendations = live_recommendations(place.query)
 
         link.treatment = lambda _method, _path: "refuse"
-        for command in (recommend, retrain):  # a training must not take an unreachable champion for an unusable one
+        for command in (recommend, retrain):  # a training must not treat an unreachable champion as unusable
             assert command.main([]) == 1
             assert f"the object store of s3://{bucket.name}/models at {link.url} does not" in capfd.readouterr().err
         assert live_publication(place.query) == (1, 1, "ease", "published")
@@ -40,5 +40,5 @@ def test_models_of_an_object_store_survive_an_outage(
     bucket.store("models").write("model-1.npz", b"another file")
     bucket.set_environment(monkeypatch, "MODELS_URL")
     assert recommend.main([]) == 1
-    changed = f"the model file s3://{bucket.name}/models/model-1.npz was changed after training"
-    assert changed in capfd.readouterr().err
+    message = f"the model file s3://{bucket.name}/models/model-1.npz was changed after training"
+    assert message in capfd.readouterr().err

@@ -76,7 +76,7 @@ def test_popularity_by_genre_is_published_before_the_first_training(
     assert lists.keys() == place.world.users.keys()
     for user, tracks in lists.items():
         assert len(tracks) == PER_USER
-        assert not place.world.played(user) & set(tracks)
+        assert not place.world.played_tracks(user) & set(tracks)
     # Each genre has a fallback.
     assert {genre: len(tracks) for genre, tracks in fallbacks(place.query).items()} == dict.fromkeys(GENRES, PER_USER)
     ((tracks, longest_list, self_similar),) = place.query(
@@ -170,7 +170,7 @@ def test_played_tracks_are_recommended_when_allowed(
     assert recommend.main([]) == 0
 
     lists = live_recommendations(place.query)
-    assert sum(len(place.world.played(user) & set(tracks)) for user, tracks in lists.items()) > len(lists)
+    assert sum(len(place.world.played_tracks(user) & set(tracks)) for user, tracks in lists.items()) > len(lists)
 
 
 def one_of_each() -> WarehouseData:
@@ -266,8 +266,8 @@ def test_largest_ids_are_supported(database: str, data_dir: Path, prefect_server
     lists = live_recommendations(query)
     assert max(lists) == LAST
     for user, tracks in lists.items():
-        assert {track % 2 for track in tracks[:3]} <= {track % 2 for track in world.played(user)}
-        assert not world.played(user) & set(tracks)
+        assert {track % 2 for track in tracks[:3]} <= {track % 2 for track in world.played_tracks(user)}
+        assert not world.played_tracks(user) & set(tracks)
 
 
 def test_number_of_free_text_genres_is_bounded(

@@ -57,7 +57,7 @@ def test_users_with_tastes_get_personal_recommendations(trained_groups: FilledDa
     for user, tracks in lists.items():
         assert len(tracks) == PER_USER
         assert {taste_group_of(track) for track in tracks[:3]} == {taste_group_of(user)}
-        assert not place.world.played(user) & set(tracks)
+        assert not place.world.played_tracks(user) & set(tracks)
 
 
 def test_every_recommendation_can_be_traced(trained_groups: FilledDatabase, use: UseDatabase) -> None:

@@ -16,7 +16,7 @@ from tests.integration.serving.browser import Tab
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium on this machine")
 _SECONDS = 300.0
 _OPEN_FIRST_TWO = "[...document.querySelectorAll('.opblock-summary-control')].slice(0, 2).forEach(row => row.click())"
-_WIDER = """
+_OVERFLOWING_ELEMENTS = """
 [...document.querySelectorAll("#swagger-ui *")]
     .filter(element => element.getBoundingClientRect().right > innerWidth + 1)
     .filter(element => !element.closest("pre, .highlight-code, .microlight, svg"))
@@ -55,14 +55,14 @@ _ADD_ITEM = "document.querySelector('.json-schema-form-item-add').click()"
 
 @pytest.fixture(scope="module")
 def tab() -> Iterator[Tab]:
-    with browser.browser() as opened:
-        yield opened
+    with browser.browser() as new_tab:
+        yield new_tab
 
 
 def wait_for(tab: Tab, expression: str) -> None:
-    until = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _SECONDS
     while not tab.evaluate(expression):
-        assert time.monotonic() < until, expression
+        assert time.monotonic() < deadline, expression
         time.sleep(0.1)
 
 
@@ -73,13 +73,13 @@ def test_docs_page_is_readable(tab: Tab, world: Api, tmp_path: Path, width: int,
     tab.evaluate(_OPEN_FIRST_TWO)
     wait_for(tab, "document.querySelectorAll('.opblock-body .responses-table').length == 2")
     tab.settle()
-    shot = tab.do("Page.captureScreenshot", captureBeyondViewport=True)
-    (tmp_path / f"docs-{width}-{dark}.png").write_bytes(base64.b64decode(shot["data"]))
+    screenshot = tab.do("Page.captureScreenshot", captureBeyondViewport=True)
+    (tmp_path / f"docs-{width}-{dark}.png").write_bytes(base64.b64decode(screenshot["data"]))
 
     assert tab.hosts() == {"127.0.0.1"}
     assert [entry["entry"]["text"] for entry in tab.event_parameters("Log.entryAdded")] == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    assert tab.evaluate(_WIDER) == []
+    assert tab.evaluate(_OVERFLOWING_ELEMENTS) == []
     assert tab.evaluate(_FAINT) == []
     assert set(tab.evaluate(_PATHS_BELOW)) == {width < 640}
     assert tab.evaluate(_COMMAND_STYLE) == ["pre", "normal"]

@@ -14,8 +14,8 @@ USERS = BatchResult(Batch("users", date(2026, 11, 22), "http://x"), "unchanged",
 
 
 def test_result_of_an_ingest_names_each_batch() -> None:
-    described = "tracks-2026-11-22 published (1,200 rows changed), users-2026-11-22 unchanged by an earlier run"
-    assert describe_batches([TRACKS, USERS]) == described
+    message = "tracks-2026-11-22 published (1,200 rows changed), users-2026-11-22 unchanged by an earlier run"
+    assert describe_batches([TRACKS, USERS]) == message
     assert describe_counts({"landings": 0, "data_docs_pages": 3}) == "3 data docs pages"
     assert describe_counts({}) == "nothing"
 

@@ -13,13 +13,13 @@ PAGE = '<!DOCTYPE html>\n<html lang="en">\n  <head>\n    <meta charset="UTF-8" /
 
 
 @pytest.mark.parametrize(
-    ("api_url", "allowed"),
+    ("api_url", "connect_sources"),
     [
         ("http://127.0.0.1:4200/api", "connect-src 'self' data: blob: http://127.0.0.1:4200 ws://127.0.0.1:4200;"),
         ("https://p.example/api", "connect-src 'self' data: blob: https://p.example wss://p.example;"),
     ],
 )
-def test_each_page_has_the_policy_once(api_url: str, allowed: str, tmp_path: Path) -> None:
+def test_each_page_has_the_policy_once(api_url: str, connect_sources: str, tmp_path: Path) -> None:
     pages = [DataLayout(tmp_path).prefect_ui / version / "index.html" for version in ("v1", "v2")]
     for page in pages:
         page.parent.mkdir(parents=True)
@@ -30,7 +30,7 @@ def test_each_page_has_the_policy_once(api_url: str, allowed: str, tmp_path: Pat
     for page in pages:
         text = page.read_text()
         assert text.count("Content-Security-Policy") == 1
-        assert allowed in text
+        assert connect_sources in text
         assert text.index("Content-Security-Policy") < text.index("charset")
         assert [line for line in text.splitlines() if "Policy" not in line] == PAGE.splitlines()
 

@@ -26,7 +26,7 @@ def report(age: float = 3, messages: int | None = 0, seconds: float = 0.0) -> St
 
 
 def period(start: datetime, messages: int = 100, rejected: int = 0, step: int = 4) -> StreamPeriod:
-    """Ten minutes with four plays in each message, whose ages are all in one step."""
+    """Ten minutes with four plays in each message. All ages are in the bucket `step`."""
     ages = [0] * (len(AGE_BOUNDS) + 1)
     ages[step] = messages
     return StreamPeriod(start, messages, 4 * messages, rejected, 0.3, ages, ages)
@@ -86,7 +86,7 @@ def test_missing_consumer_needs_attention_and_says_what_to_do() -> None:
     status = evaluate_health(data, OpenIncidents(), NOW, stream=missing)
     assert status.state == "attention"
     html = render(replace(content(data, stream=missing), health_status=status))
-    assert html.count("No consumer of the stream is running") == 3  # reason, its link and that of the section
+    assert html.count("No consumer of the stream is running") == 3  # the reason, its link, and the link of the section
     Reader(html)
 
 
@@ -104,10 +104,10 @@ def test_plays_and_rejected_messages_of_a_day() -> None:
 
 
 def test_chart_does_not_change_within_ten_minutes() -> None:
-    before, _ = panels(period(NOW - timedelta(hours=2)))
-    after, _ = panels(period(NOW - timedelta(hours=2)), period(NOW))
-    assert before.chart == after.chart
-    assert before.finding != after.finding
+    earlier_panel, _ = panels(period(NOW - timedelta(hours=2)))
+    later_panel, _ = panels(period(NOW - timedelta(hours=2)), period(NOW))
+    assert earlier_panel.chart == later_panel.chart
+    assert earlier_panel.finding != later_panel.finding
 
 
 def test_latencies_are_quantiles() -> None:

@@ -1,4 +1,4 @@
-"""Content against an implementation with loops, one play and one group at a time."""
+"""The scores of Content equal those of an implementation with loops over plays and groups."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ def scores(model: Content, tracks: list[int], plays: list[float]) -> list[float]
     return [float(score) for score in model._score(user)[0]]
 
 
-def by_hand(plays: dict[int, int], user: dict[int, float], groups: list[dict[int, int]]) -> list[float]:
-    """The score of each track. `plays` are those of all users, `groups` the group of each track, of each kind."""
+def scores_with_loops(plays: dict[int, int], user: dict[int, float], groups: list[dict[int, int]]) -> list[float]:
+    """The score of each track.
+
+    `plays` has the plays of all users by track. `groups` has one mapping for each kind, from track to group.
+    """
     alpha, total = (1, 1, 1, 0.3), sum(plays.values())
 
     def phi(kind: int, track: int) -> float:
@@ -71,7 +74,7 @@ def test_scores_match_an_implementation_with_loops(user: dict[int, float]) -> No
     model = Content().fit(four_users())
     # Three pairs are one cluster, without track 5.
     groups = [{1: 0, 2: 0, 3: 1, 4: 2}, dict.fromkeys([1, 2, 3, 4], 0), {3: 0, 4: 0}, dict.fromkeys(TRACKS, 0)]
-    expected = by_hand({1: 1, 2: 0, 3: 1, 4: 3, 5: 3}, user, groups)
+    expected = scores_with_loops({1: 1, 2: 0, 3: 1, 4: 3, 5: 3}, user, groups)
     assert scores(model, list(user), list(user.values())) == pytest.approx(expected, rel=1e-5)
 
 
@@ -82,7 +85,8 @@ def test_kind_counts_unless_one_group_has_every_track() -> None:
 
 
 def test_pairs_with_common_users_are_one_niche() -> None:
-    # 16 artists in four hidden scenes; a user plays artists of one scene. Four pairs a niche give four niches.
+    # There are 16 artists in four hidden scenes. A user plays artists of one scene. Four pairs form a niche, so there
+    # are four niches.
     users = np.arange(80)
     artists = np.array([4 * ((users // 4 + step) % 4) + users % 4 for step in range(3)])
     plays = Interactions.from_pairs(
@@ -103,8 +107,8 @@ def test_less_played_pairs_share_a_niche(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("model", [Content, EASEWithContent, ChebyshevWithContent])
 def test_new_track_of_a_favourite_artist_ranks_above_popular_tracks(model: type[Content], tmp_path: Path) -> None:
-    # Users 0 to 9 play three of tracks 0 to 4, of artist 0. Users 10 to 39 play track 5, of artist 1, and 20 of 6 to
-    # 29. Tracks 30 and 31, one of each artist, are new.
+    # Users 0 to 9 play three of the tracks 0 to 4, which are of artist 0. Users 10 to 39 play track 5 and 20 of the
+    # tracks 6 to 29, which are of artist 1. Nobody played track 30 of artist 0 and track 31 of artist 1.
     tracks = (np.repeat(np.arange(10), 3) + np.tile(np.arange(3), 10)) % 5
     other_users = np.repeat(np.arange(10, 40), 20)
     plays = Interactions.from_pairs(
@@ -113,14 +117,16 @@ def test_new_track_of_a_favourite_artist_ranks_above_popular_tracks(model: type[
         catalogue=range(32),
         item_attributes={ARTIST: [0] * 5 + [1] * 25 + [0, 1], GENRE: [-1] * 32},
     )
-    fitted = model().fit(plays)
-    ranking = fitted.recommend(range(10), 3, exclude=plays)
+    fitted_model = model().fit(plays)
+    ranking = fitted_model.recommend(range(10), 3, exclude=plays)
     assert (ranking.ids[:, 2] == 30).all()
-    fitted.save(tmp_path / "model.npz")
+    fitted_model.save(tmp_path / "model.npz")
     without_attributes = Interactions(plays.user_ids, plays.track_ids, plays.plays, plays.genres)
-    repeated = model.load(tmp_path / "model.npz").fold_in(without_attributes).recommend(range(10), 3, exclude=plays)
-    assert (repeated.ids == ranking.ids).all()
-    # A model of plays alone does not recommend it.
+    loaded_ranking = (
+        model.load(tmp_path / "model.npz").fold_in(without_attributes).recommend(range(10), 3, exclude=plays)
+    )
+    assert (loaded_ranking.ids == ranking.ids).all()
+    # A model that uses only plays does not recommend track 30.
     assert not (EASE().fit(plays).recommend(range(10), 3, exclude=plays).ids[:, 2] == 30).all()
 
 

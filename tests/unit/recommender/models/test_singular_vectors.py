@@ -1,4 +1,4 @@
-"""The first singular vectors of a sparse matrix, against a dense decomposition."""
+"""The first singular vectors of a sparse matrix equal those of a dense decomposition."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from recommender.models import singular_vectors
 def test_iteration_finds_the_first_singular_vectors(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(singular_vectors, "_DENSE", 10)
     rng = np.random.default_rng(0)
-    falling = 0.8 ** np.arange(shape[1])
-    matrix = (rng.standard_normal(shape) @ np.diag(falling)).astype(np.float32)
+    scales = 0.8 ** np.arange(shape[1])
+    matrix = (rng.standard_normal(shape) @ np.diag(scales)).astype(np.float32)
     vectors, values = singular_vectors.right_singular(csr_array(matrix), 5, seed=1)
-    _, exact, right = np.linalg.svd(matrix)
-    assert values == pytest.approx(exact[:5], rel=1e-3)
-    assert vectors @ vectors.T == pytest.approx(right[:5].T @ right[:5], abs=1e-3)
+    _, exact_values, exact_vectors = np.linalg.svd(matrix)
+    assert values == pytest.approx(exact_values[:5], rel=1e-3)
+    assert vectors @ vectors.T == pytest.approx(exact_vectors[:5].T @ exact_vectors[:5], abs=1e-3)
 
 
 def test_iteration_drops_noise_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
