@@ -117,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--memory-mb", type=float, help="MiB of memory at which the process of the worker is restarted (default: none)"
     )
     options = parser.parse_args(arguments)
+    if options.threads is not None and options.threads < 1:
+        parser.error("argument --threads: must be at least 1")
+    if options.trials < 0:
+        parser.error("argument --trials: must be at least 0")
     settings = load_settings()
     if not settings.dask_scheduler:
         raise SettingsError("wrong setting: DASK_SCHEDULER is empty; set it to the address of the Dask scheduler")

@@ -211,13 +211,15 @@ REFUSALS = (UsageError, ReplayRefused)
 def named_errors() -> Iterator[None]:
     """Convert other exceptions to a MoovitamixError, so that one batch cannot end a run and no message quotes a row.
 
-    Raises DiskFull or LandingError for an OSError, and UnexpectedError for other exceptions. A MoovitamixError passes
-    unchanged.
+    Raises DiskFull or LandingError for an OSError of a file, and UnexpectedError for other exceptions. MoovitamixErrors
+    pass unchanged, and so do BrokenPipeErrors: `run_main` ends a command whose output is closed.
     """
     try:
         yield
-    except MoovitamixError:
+    except (MoovitamixError, BrokenPipeError):
         raise
+    except (ConnectionError, TimeoutError) as error:  # of a network, although they are OSErrors
+        raise UnexpectedError(summarize_defect(error)) from error
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         error_type = DiskFull if is_disk_full(error) else LandingError
