@@ -184,8 +184,10 @@ def temporary_database(postgres: str, template: str, name: str = "") -> Iterator
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
         )
-        yield url_of_database(postgres, name)
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        try:
+            yield url_of_database(postgres, name)
+        finally:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 def with_time(statement: str) -> str:

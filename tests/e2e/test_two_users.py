@@ -78,7 +78,7 @@ def test_services_of_two_users_run_side_by_side_without_shared_files(users: list
     first.run(*run, PREFECT_API_URL=server, PYTHONIOENCODING="utf-8")
     assert "mm_" in first.run("serving.keys", "create", "--name", "test", "--scope", "dashboard:read")
     assert "backed up" in first.run("services.backup", "make")
-    output = second.start("services", "up", SERVING_PORT="1").communicate(timeout=100)[0]
+    output = second.start("services", "up", SERVING_PORT="1").communicate(timeout=600)[0]
     assert f"SERVING_PORT {second.settings['SERVING_PORT']} -> 1" in output
 
     first.run("services", "down")
