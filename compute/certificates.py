@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from core.atomic_files import write_atomically
 from core.clock import utc_now
-from core.errors import UsageError
+from core.errors import DiskFull, UsageError, is_disk_full
 from core.exit_codes import returns_exit_code, run_main
 
 CA, CERTIFICATE, KEY = "ca.pem", "certificate.pem", "key.pem"
@@ -79,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         make_certificates(folder, utc_now(), options.days)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}; choose another folder") from error
+        if is_disk_full(error):
+            raise DiskFull(f"{folder} cannot be written: {error.strerror}; free space, then run again") from error
+        raise UsageError(f"{folder} cannot be written: {error.strerror or error}; choose another folder") from error
     print(f"set on every machine of the cluster:\nDASK_TLS_CA_FILE={folder / CA}")
     print(f"DASK_TLS_CERTIFICATE_FILE={folder / CERTIFICATE}\nDASK_TLS_KEY_FILE={folder / KEY}")
     return 0

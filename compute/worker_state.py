@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from threading import Lock
 from typing import Any
@@ -30,8 +31,14 @@ class JobState(WorkerPlugin):
         """Hold the state until the first block needs it. Called by Dask."""
         _pickled[self.name] = self._state
 
-    def teardown(self, worker: Any) -> None:
-        """Forget the state, when the job has ended. Waits for a block that restores it. Called by Dask."""
+    async def teardown(self, worker: Any) -> None:
+        """Forget the state, when the job has ended. Waits for a block that restores it. Called by Dask.
+
+        A thread waits, so that the worker still answers.
+        """
+        await asyncio.to_thread(self._forget)
+
+    def _forget(self) -> None:
         with _lock:
             _pickled.pop(self.name, None)
             state = _restored.pop(self.name, None)

@@ -212,20 +212,26 @@ def named_errors() -> Iterator[None]:
     """Convert other exceptions to a MoovitamixError, so that one batch cannot end a run and no message quotes a row.
 
     Raises DiskFull or LandingError for an OSError of a file, and UnexpectedError for other exceptions. MoovitamixErrors
-    pass unchanged, and so do BrokenPipeErrors: `run_main` ends a command whose output is closed.
+    pass unchanged.
     """
     try:
         yield
-    except (MoovitamixError, BrokenPipeError):
+    except MoovitamixError:
         raise
-    except (ConnectionError, TimeoutError) as error:  # of a network, although they are OSErrors
-        raise UnexpectedError(summarize_defect(error)) from error
     except OSError as error:
+        if _is_of_network(error):
+            raise UnexpectedError(summarize_defect(error)) from error
         place = f" ({error.filename})" if error.filename else ""
         error_type = DiskFull if is_disk_full(error) else LandingError
         raise error_type(f"working files cannot be written or read: {error.strerror or error}{place}") from error
     except Exception as error:
         raise UnexpectedError(summarize_defect(error)) from error
+
+
+def _is_of_network(error: OSError) -> bool:
+    """Whether an OSError names no file, and is a builtin error of connections or the OSError of a library for them."""
+    is_builtin = type(error).__module__ == OSError.__module__
+    return not error.filename and (isinstance(error, ConnectionError | TimeoutError) or not is_builtin)
 
 
 def is_disk_full(error: OSError) -> bool:

@@ -8,22 +8,21 @@ from typing import Any
 MIN_ID, MAX_ID = -(2**63), 2**63 - 1
 _MAX_NAME_LENGTH = 50
 _ANY_INTEGER = f"must be an integer from {MIN_ID:,} to {MAX_ID:,}"
+_TIME = "must be a time with an offset, like 2026-01-31T08:15:00Z"
 _MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a known field",
-    "invalid_key": "has a field whose name is not valid text",
+    "string_unicode": "has text that is not valid Unicode",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "int_type": "must be an integer",
     "int_parsing": "must be an integer",
     "int_from_float": "must be an integer",
-    "int_parsing_size": _ANY_INTEGER,
-    "string_type": "must be a string",
+    "int_parsing_size": "has too many digits",
     "list_type": "must be a list",
-    "dict_type": "must be an object",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
-    "timezone_aware": "must be a time with an offset, like 2026-01-31T08:15:00Z",
+    "timezone_aware": _TIME,
 }
 
 
@@ -42,7 +41,8 @@ def invalid_json(body: object, error: Mapping[str, Any]) -> str:
     text, position = str(body), int(error["loc"][1])
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return f"the body is not JSON: {_lower_first(error['ctx']['error'])} at line {line}, column {column}"
+    reason = _lower_first(error["ctx"]["error"]).removesuffix(" at")  # as in "invalid control character at"
+    return f"the body is not JSON: {reason} at line {line}, column {column}"
 
 
 def unreadable_body(error: Exception) -> str:
@@ -61,6 +61,8 @@ def _message(error: Mapping[str, Any]) -> str:
         return _MESSAGES[kind]
     if kind in _MESSAGES_WITH_LIMITS:
         return _MESSAGES_WITH_LIMITS[kind](context)
+    if kind.startswith("datetime_"):
+        return _TIME
     if kind == "string_pattern_mismatch":
         is_cursor = error["loc"][-1] == "cursor"
         return "must be the next_cursor of an earlier response" if is_cursor else "must have no control characters"

@@ -117,7 +117,7 @@ BODY_TOO_LARGE = ProblemType(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "The body is too large",
     "at most 262,144 bytes",
-    "send several smaller batches",
+    "send a smaller body",
 )
 UNSUPPORTED_BODY = ProblemType(
     "unsupported-media-type",
@@ -270,10 +270,9 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 
 def _type_of(error: HTTPException) -> ProblemType:
     status = HTTPStatus(error.status_code)
-    other = ProblemType(
+    return _TYPES_OF_HTTP_ERRORS.get(status) or ProblemType(
         status.phrase.lower().replace(" ", "-"), status, status.phrase, "the request cannot be read", ""
     )
-    return _TYPES_OF_HTTP_ERRORS.get(status, other)
 
 
 async def handle_invalid_request(request: Request, error: Exception) -> Response:

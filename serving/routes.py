@@ -41,7 +41,7 @@ from serving.schemas import (
 
 _EXPIRED = {
     "pruned": EXPIRED_CURSOR.detail,
-    "unknown": "the publication of this cursor does not exist; read again without a cursor",
+    "unknown": "no publication with the number of this cursor was published; read again without a cursor",
     "changed": "the list of this cursor has changed, because the user has played music since, prefers another genre, or"
     " another publication is live; read again without a cursor, and with exclude for the tracks that are shown already",
 }

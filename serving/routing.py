@@ -149,7 +149,8 @@ def _check_query(query: bytes, accepted_names: list[str]) -> None:
     current = ", ".join(name for name in accepted_names if name not in DEPRECATED_PARAMETERS)
     unknown = f"is not a known parameter; this path accepts {current or 'none'}"
     messages = {name: unknown for name in counts if name not in accepted_names}
-    messages |= {name: "is given twice" for name in set(accepted_names) - _LISTS if counts[name] > 1}
+    repeated = [name for name in accepted_names if name not in _LISTS and counts[name] > 1]
+    messages |= dict.fromkeys(repeated, "is given more than once")
     messages |= {name: "must be UTF-8" for name, value in pairs if name in accepted_names and not _is_utf8(value)}
     if messages:
         raise invalid_request(

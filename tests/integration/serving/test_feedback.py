@@ -79,7 +79,6 @@ def test_unknown_references_are_named(world: Api, feedback: dict[str, Any], fiel
         ({"not_a_field \U0001f3b5": 1}, "body.not_a_field \U0001f3b5"),
         ({"key_id": "000000000000"}, "body.key_id"),
         ({"a" * 99: "sécret"}, "body." + "a" * 50),
-        ({"\ud800": 1}, "body"),
     ],
 )
 def test_invalid_feedback_is_refused(world: Api, feedback: dict[str, Any], field: str) -> None:
@@ -91,6 +90,12 @@ def test_invalid_feedback_is_refused(world: Api, feedback: dict[str, Any], field
     assert "cret" not in response.text
 
 
+def test_field_name_that_is_not_valid_unicode_is_refused(world: Api) -> None:
+    response = world.client.post("/v1/feedback", content=json.dumps({"\ud800": 1}), headers=JSON)
+    problem = assert_problem(response, 422, "invalid-request")
+    assert problem["errors"] == [{"field": "body", "message": "has text that is not valid Unicode"}]
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -100,8 +105,10 @@ def test_invalid_feedback_is_refused(world: Api, feedback: dict[str, Any], field
         (b"\xff\xfe", "the body is not JSON: expecting value at line 1, column 1"),
         (b"[" * 200_000, "the body is nested too deeply"),
         (b"9" * 5000, "the body cannot be parsed"),
+        (b'{"a', "the body is not JSON: unterminated string starting at line 1, column 2"),
+        (b'{"a\n"', "the body is not JSON: invalid control character at line 1, column 4"),
     ],
-    ids=["open", "second line", "UTF-8", "UTF-16", "nested", "number"],
+    ids=["open", "second line", "UTF-8", "UTF-16", "nested", "number", "open string", "line break"],
 )
 def test_invalid_json_is_refused_with_its_position(world: Api, body: bytes, reason: str) -> None:
     response = world.client.post("/v1/feedback", content=body, headers=JSON)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from compute import worker_state
 from compute.blocks import BlockJob, ClosableState
 from compute.worker_state import JobState, compute_block
 from core.errors import ComputeError
@@ -38,12 +40,18 @@ def test_job_that_ends_while_its_state_is_restored_leaves_no_state() -> None:
     block = Thread(target=compute_block, args=("slow", ANSWER, 1))
     block.start()
     assert restoring.wait(60)
-    end = Thread(target=plugin.teardown, args=(None,))
-    end.start()
-    may_restore.set()
+
+    async def end_job() -> None:
+        end = asyncio.create_task(plugin.teardown(None))
+        await asyncio.sleep(0.2)  # the event loop is free, and the job has not ended
+        assert not end.done()
+        may_restore.set()
+        await end
+
+    asyncio.run(end_job())
     block.join(60)
-    end.join(60)
     assert closed.is_set()
+    assert "slow" not in worker_state._restored
     with pytest.raises(ComputeError, match="no state"):
         compute_block("slow", ANSWER, 1)
 
@@ -54,4 +62,4 @@ def test_every_block_of_a_broken_state_gets_its_error() -> None:
     for _ in range(2):
         with pytest.raises(pickle.UnpicklingError):
             compute_block("broken", ANSWER, 1)
-    plugin.teardown(None)
+    asyncio.run(plugin.teardown(None))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import socket
 
 import pytest
+import requests
 
 from core.errors import DatabaseUnavailable, DiskFull, LandingError, UnexpectedError, named_errors
 
@@ -22,7 +24,14 @@ from core.errors import DatabaseUnavailable, DiskFull, LandingError, UnexpectedE
         (TimeoutError("slow"), UnexpectedError, "unexpected TimeoutError"),
         (ValueError("Marie"), UnexpectedError, "unexpected ValueError at .*; please report it"),
         (DatabaseUnavailable("away"), DatabaseUnavailable, "away"),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), BrokenPipeError, "Broken pipe"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), UnexpectedError, "unexpected BrokenPipeError"),
+        (socket.gaierror(socket.EAI_NONAME, "unknown host"), UnexpectedError, "unexpected gaierror"),
+        (requests.exceptions.ReadTimeout("slow"), UnexpectedError, "unexpected ReadTimeout"),
+        (
+            TimeoutError(errno.ETIMEDOUT, "timed out", "pages/1"),
+            LandingError,
+            r"working files .*: timed out \(pages/1\)",
+        ),
     ],
 )
 def test_errors_of_files_networks_and_defects_differ(error: Exception, kind: type[Exception], message: str) -> None:
