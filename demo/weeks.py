@@ -204,8 +204,9 @@ def check(history: QualityHistory) -> None:
     if any(alarm.day < SHIFT for alarm in history.alarms):
         errors.append("there is a drift alarm before the taste shift")
     states = [run["state_type"] for run in history.runs]
-    if states != ["COMPLETED"] * len(history.alarms):
-        errors.append(f"the trainings started by the event are {states}, expected one COMPLETED for each alarm")
+    # The monitor repeats the event of a training of over two minutes. Prefect cancels a run that this starts meanwhile.
+    if states.count("COMPLETED") < len(history.alarms) or not {*states} <= {"COMPLETED", "CANCELLED"}:
+        errors.append(f"the runs started by the event are {states}, expected one COMPLETED for each alarm")
     decisions = [decision for _, cause, decision in history.trainings if cause == "degradation"]
     if decisions not in (["published"], ["kept", "published"]):
         errors.append(
